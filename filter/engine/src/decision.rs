@@ -1,0 +1,65 @@
+//! What the engine answers.
+
+use std::rc::Rc;
+
+use crate::{provider::Identity, Reason};
+
+/// The outcome for one request.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// Forward the request, altered as [`Allowed`] says.
+    Allow(Allowed),
+    /// Answer the request with [`crate::Answer::to_denied`].
+    Deny(Denied),
+    /// Hold the request, start what [`crate::Engine::due_fetches`] lists, and decide again when a fetch has ended.
+    Wait,
+}
+
+/// A request that may pass.
+#[derive(Clone, Debug)]
+pub struct Allowed {
+    /// Why it may.
+    pub reason: Reason,
+    /// Header fields to take away, by their names as they stand in the request.
+    pub remove: Vec<String>,
+    /// Header fields to set, after taking away.
+    pub set: Vec<(String, String)>,
+    pub(crate) caller: Option<Rc<Caller>>,
+    pub(crate) grant: Option<Grant>,
+}
+
+/// A request that may not pass.
+#[derive(Clone, Debug)]
+pub struct Denied {
+    /// Why not.
+    pub reason: Reason,
+    pub(crate) caller: Option<Rc<Caller>>,
+}
+
+impl Allowed {
+    /// The role that the request runs under; none on public paths.
+    pub fn role(&self) -> Option<&str> {
+        self.grant.as_ref().map(|grant| grant.role.as_str())
+    }
+}
+
+/// A caller whose token was verified, with all that does not change from one of their requests to the next.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    /// The provider's place in the configuration.
+    pub(crate) provider: usize,
+    pub(crate) identity: Identity,
+    /// The places of the roles they hold, in the configuration's order.
+    pub(crate) roles: Vec<usize>,
+    /// The header fields that their claims become.
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+/// The role under which a request runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Grant {
+    pub(crate) role: String,
+    pub(crate) credential: Option<String>,
+    /// The place of the `allow` rule that covered the request.
+    pub(crate) rule: usize,
+}

@@ -1,0 +1,94 @@
+//! The table of cases, natively and as WebAssembly under Node; the end-to-end tests send the same table through Envoy.
+
+use isthmus_cases::{cases, filter_config, Case, Expect};
+use isthmus_engine::{Decision, Engine, Headers, Peer, Request, UnixMillis};
+use wasm_bindgen_test::wasm_bindgen_test;
+
+const NOW: u64 = 1_800_000_000;
+
+#[wasm_bindgen_test(unsupported = test)]
+fn every_case_is_decided_as_the_table_says() {
+    let config = filter_config().to_string();
+    let mut failures = Vec::new();
+    // One engine for all: what one request leaves behind must not change the next.
+    let mut engine = Engine::new(config.as_bytes()).expect("the cases' configuration");
+    for _ in 0..2 {
+        for case in cases() {
+            if let Err(failure) = run(&mut engine, &case) {
+                failures.push(format!("{}: {failure}", case.name));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+fn run(engine: &mut Engine, case: &Case) -> Result<(), String> {
+    let mut fields = vec![
+        (":method".to_owned(), case.method.clone().into_bytes()),
+        (":path".to_owned(), case.path.clone().into_bytes()),
+        (":authority".to_owned(), b"bridge.example".to_vec()),
+    ];
+    fields.extend(case.header_fields(NOW));
+    let borrowed: Vec<(&[u8], &[u8])> = fields
+        .iter()
+        .map(|(name, value)| (name.as_bytes(), value.as_slice()))
+        .collect();
+    let request = Request {
+        headers: Headers(&borrowed),
+        peer: Peer::default(),
+    };
+    let now = UnixMillis(NOW * 1000);
+    let decision = engine.decide(&request, now);
+    let event = engine.audit_event(&decision, &request, now);
+    for (_, secret) in fields.iter().filter(|(name, _)| name == "authorization") {
+        if let Some((_, token)) = String::from_utf8_lossy(secret).split_once(' ') {
+            if !token.is_empty() && event.contains(token) {
+                return Err("the audit event holds the token".to_owned());
+            }
+        }
+    }
+    let (reason, upstream) = match decision {
+        Decision::Allow(allowed) => {
+            fields.retain(|(name, _)| {
+                !allowed.remove.contains(name) && !allowed.set.iter().any(|(set, _)| set == name)
+            });
+            fields.extend(
+                allowed
+                    .set
+                    .into_iter()
+                    .map(|(name, value)| (name, value.into_bytes())),
+            );
+            (allowed.reason, fields)
+        }
+        Decision::Deny(denied) => (denied.reason, Vec::new()),
+        Decision::Wait => return Err("waits, though the keys are in line".to_owned()),
+    };
+    check(&case.expect, reason.status(), reason.code(), &upstream)
+}
+
+fn check(expect: &Expect, status: u16, reason: &str, upstream: &[(String, Vec<u8>)]) -> Result<(), String> {
+    if (status, Some(reason)) != (expect.status, expect.reason.as_deref()) {
+        return Err(format!(
+            "{status} {reason}, expected {} {:?}",
+            expect.status, expect.reason
+        ));
+    }
+    for (name, value) in &expect.upstream {
+        let values: Vec<_> = upstream
+            .iter()
+            .filter(|(other, _)| other == name)
+            .map(|(_, value)| value)
+            .collect();
+        if values != [value.as_bytes()] {
+            return Err(format!("upstream {name}: {values:?}, expected {value:?}"));
+        }
+    }
+    match expect
+        .absent
+        .iter()
+        .find(|name| upstream.iter().any(|(other, _)| other == *name))
+    {
+        Some(name) => Err(format!("{name} reached upstream")),
+        None => Ok(()),
+    }
+}

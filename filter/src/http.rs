@@ -1,0 +1,117 @@
+//! One HTTP request in Envoy.
+
+use std::{cell::RefCell, rc::Rc};
+
+use isthmus_engine::{Answer, Decision, Engine, Reason, Request};
+use proxy_wasm::{
+    traits::{Context, HttpContext},
+    types::{Action, LogLevel},
+};
+
+use crate::{
+    host::{self, HeaderBuffer, HostError, PeerFacts},
+    worker::{Held, Worker},
+};
+
+/// The stream context of a request.
+pub(crate) struct HttpFilter {
+    context_id: u32,
+    worker: Rc<RefCell<Worker>>,
+}
+
+impl HttpFilter {
+    pub(crate) fn new(context_id: u32, worker: Rc<RefCell<Worker>>) -> Self {
+        Self { context_id, worker }
+    }
+
+    fn on_request(&self) -> Result<Action, HostError> {
+        let headers = HeaderBuffer::of_request()?;
+        let peer = PeerFacts::of_request();
+        let mut worker = self.worker.try_borrow_mut().map_err(|_| HostError)?;
+        let now = host::now();
+        let fields = headers.fields()?;
+        let request = host::request(&fields, &peer);
+        let mut decision = worker.engine()?.decide(&request, now);
+        if matches!(decision, Decision::Wait) {
+            if worker.has_room_to_hold() {
+                drop(fields);
+                worker.hold(self.context_id, Held { headers, peer })?;
+                return Ok(Action::Pause);
+            }
+            decision = Engine::refuse(Reason::Overloaded);
+        }
+        apply(worker.engine()?, &decision, &request)
+    }
+}
+
+impl Context for HttpFilter {}
+
+impl HttpContext for HttpFilter {
+    fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+        self.on_request().unwrap_or_else(|_| refuse_blindly())
+    }
+
+    fn on_http_request_body(&mut self, _size: usize, _end_of_stream: bool) -> Action {
+        // A body must not carry a held request past the filter.
+        match self.worker.try_borrow() {
+            Ok(worker) if !worker.is_held(self.context_id) => Action::Continue,
+            _ => Action::Pause,
+        }
+    }
+}
+
+impl Drop for HttpFilter {
+    fn drop(&mut self) {
+        if let Ok(mut worker) = self.worker.try_borrow_mut() {
+            worker.release(self.context_id);
+        }
+    }
+}
+
+/// Carries a decision out on the stream that the host currently speaks of. The audit event comes first: nothing passes
+/// that is not on record.
+pub(crate) fn apply(
+    engine: &Engine,
+    decision: &Decision,
+    request: &Request<'_>,
+) -> Result<Action, HostError> {
+    host::set_audit_event(&engine.audit_event(decision, request, host::now()))?;
+    match decision {
+        Decision::Allow(allowed) => {
+            for name in &allowed.remove {
+                host::remove_request_header(name)?;
+            }
+            for (name, value) in &allowed.set {
+                host::set_request_header(name, value)?;
+            }
+            Ok(Action::Continue)
+        }
+        Decision::Deny(denied) => {
+            send(&Answer::to_denied(denied, request.request_id()))?;
+            Ok(Action::Pause)
+        }
+        Decision::Wait => Ok(Action::Pause),
+    }
+}
+
+/// The host failed while a request was looked at: whatever is known of it by now, it does not pass.
+pub(crate) fn refuse_blindly() -> Action {
+    if let Decision::Deny(denied) = Engine::refuse(Reason::HostFailure) {
+        if send(&Answer::to_denied(&denied, None)).is_err() {
+            host::log(
+                LogLevel::Error,
+                "isthmus: a request could neither be decided nor answered",
+            );
+        }
+    }
+    Action::Pause
+}
+
+fn send(answer: &Answer) -> Result<(), HostError> {
+    let headers: Vec<(&str, &str)> = answer
+        .headers
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    host::send_response(answer.status, &headers, &answer.body)
+}
