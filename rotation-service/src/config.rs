@@ -202,13 +202,10 @@ impl ConfigError {
             dot if dot == "." => String::new(),
             path => path,
         };
-        // The YAML reader puts its own, less exact path in front of some messages.
+        // The YAML reader puts its own path in front of some messages: ours, or where ours begins.
         let message = error.into_inner().to_string();
-        let message = match message
-            .strip_prefix(&path)
-            .and_then(|rest| rest.strip_prefix(": "))
-        {
-            Some(rest) if !path.is_empty() => rest.to_owned(),
+        let message = match message.split_once(": ") {
+            Some((theirs, rest)) if is_start_of(theirs, &path) => rest.to_owned(),
             _ => message,
         };
         Self { path, message }
@@ -306,6 +303,11 @@ fn compile_leaf(at: &str, leaf: file::Leaf, ca: &LocalCaConfig) -> Result<LeafCo
         ip_sans: leaf.ip_sans,
         lifetime: leaf.lifetime,
     })
+}
+
+fn is_start_of(start: &str, path: &str) -> bool {
+    let rest = path.strip_prefix(start);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 fn missing_ca(at: &str) -> ConfigError {

@@ -125,6 +125,11 @@ impl Cell {
         self.current.subscribe()
     }
 
+    #[cfg(test)]
+    pub(crate) fn subscribers(&self) -> usize {
+        self.current.receiver_count()
+    }
+
     /// How many attempts in a row have failed.
     pub(crate) fn failures(&self) -> u32 {
         self.failures.load(Ordering::Relaxed)

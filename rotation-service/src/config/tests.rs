@@ -32,7 +32,7 @@ const GUID: &str = "33333333-3333-3333-3333-333333333333";
 fn refused(text: &str) -> String {
     Config::from_yaml(text)
         .map(|_| ())
-        .expect_err("must be refused")
+        .expect_err(text)
         .to_string()
 }
 
@@ -79,7 +79,11 @@ fn what_is_not_written_has_a_safe_default() {
 fn a_wrong_value_is_refused_with_its_path() {
     let cases = [
         ("mode: \"0660\"", "mode: \"0666\"", "sds.unix.mode: expected an octal mode"),
-        ("mode: \"0660\"", "mode: 660", "sds.unix.mode: invalid type: integer `660`, expected a string"),
+        (
+            "mode: \"0660\"",
+            "mode: [6]",
+            "sds.unix.mode: invalid type: sequence, expected a string",
+        ),
         ("path: /run/isthmus/sds.sock", "path: ''", "sds.unix.path: expected the path of a socket"),
         ("mode: \"0660\"", "made: \"0660\"", "sds.unix.made: unknown field `made`, expected `path` or `mode`"),
         ("sds:\n", "sdz:\n", "sdz: unknown field `sdz`"),
@@ -113,6 +117,15 @@ fn a_wrong_value_is_refused_with_its_path() {
             got.starts_with(error),
             "for `{to}`\n expected {error}\n      got {got}"
         );
+    }
+}
+
+/// YAML would read it as a number; the text is what counts.
+#[test]
+fn a_mode_without_quotes_means_what_it_looks_like() {
+    for written in ["mode: 0660", "mode: 660"] {
+        let config = Config::from_yaml(&FULL.replace("mode: \"0660\"", written)).unwrap();
+        assert_eq!(config.sds.mode.bits(), 0o660);
     }
 }
 

@@ -109,3 +109,104 @@ impl Protocol for StateOfTheWorld {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use envoy_types::pb::google::rpc;
+
+    use super::*;
+    use crate::{config::SecretName, secret::Value, store::Versioned, token::Token};
+
+    fn store() -> Store {
+        let name = |name: &str| SecretName::try_from(name.to_owned()).unwrap();
+        let store = Store::new([name("a"), name("b")]);
+        publish(&store, "a", "one");
+        publish(&store, "b", "one");
+        store
+    }
+
+    fn publish(store: &Store, name: &str, token: &str) {
+        let value = Value::Token(Token::parse(token).unwrap());
+        store
+            .cell(name)
+            .unwrap()
+            .publish(Versioned::fresh(value, SystemTime::UNIX_EPOCH));
+    }
+
+    fn request(names: &[&str], nonce: &str) -> DiscoveryRequest {
+        DiscoveryRequest {
+            resource_names: names.iter().map(|name| (*name).to_owned()).collect(),
+            response_nonce: nonce.to_owned(),
+            ..DiscoveryRequest::default()
+        }
+    }
+
+    /// A stream that subscribed to `a` and got its first answer.
+    fn subscribed(store: &Store) -> (StateOfTheWorld, DiscoveryResponse) {
+        let mut stream = StateOfTheWorld::new();
+        stream.receive(request(&["a"], "")).unwrap();
+        let answer = stream.answer(store).unwrap();
+        (stream, answer)
+    }
+
+    #[test]
+    fn neither_an_acknowledgement_nor_a_refusal_is_answered() {
+        let store = store();
+        let (mut stream, first) = subscribed(&store);
+        let accepted = request(&["a"], &first.nonce);
+        let refused = DiscoveryRequest {
+            error_detail: Some(rpc::Status::default()),
+            ..accepted.clone()
+        };
+        for request in [accepted, refused.clone(), refused] {
+            stream.receive(request).unwrap();
+            assert_eq!(stream.answer(&store), None);
+        }
+        publish(&store, "a", "two");
+        assert!(stream.answer(&store).is_some());
+        assert_eq!(stream.answer(&store), None);
+    }
+
+    #[test]
+    fn a_stale_nonce_changes_nothing() {
+        let store = store();
+        let (mut stream, first) = subscribed(&store);
+        publish(&store, "a", "two");
+        stream.answer(&store).unwrap();
+        stream.receive(request(&["b"], &first.nonce)).unwrap();
+        assert_eq!(stream.answer(&store), None);
+        assert!(stream.names().contains("a") && !stream.names().contains("b"));
+    }
+
+    #[test]
+    fn a_changed_subscription_is_owed_an_answer_until_there_is_one() {
+        let store = store();
+        let (mut stream, first) = subscribed(&store);
+        stream.receive(request(&["nobody"], &first.nonce)).unwrap();
+        assert_eq!(stream.answer(&store), None, "there is nothing to tell");
+        stream.receive(request(&["a"], &first.nonce)).unwrap();
+        let again = stream.answer(&store).unwrap();
+        assert_eq!(
+            (again.version_info, again.resources),
+            (first.version_info, first.resources)
+        );
+        assert_ne!(again.nonce, first.nonce);
+    }
+
+    #[test]
+    fn the_version_depends_on_the_values_and_not_on_the_stream() {
+        let store = store();
+        let (_, one) = subscribed(&store);
+        let (_, same) = subscribed(&store);
+        publish(&store, "b", "two");
+        let (_, unrelated) = subscribed(&store);
+        publish(&store, "a", "two");
+        let (_, other) = subscribed(&store);
+        assert_eq!(one.version_info, same.version_info);
+        assert_eq!(one.version_info, unrelated.version_info);
+        assert_ne!(one.version_info, other.version_info);
+        assert_ne!(one.nonce, same.nonce);
+    }
+}

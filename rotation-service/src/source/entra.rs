@@ -88,9 +88,10 @@ impl EntraToken {
             )
             .map_err(|_| SourceError::Unusable("the authority or the tenant id is not accepted"))?,
             IdentityConfig::ManagedIdentity(id) => {
-                let mut options = ManagedIdentityCredentialOptions::default();
-                options.user_assigned_id = user_assigned_id(id);
-                options.client_options = client_options;
+                let options = ManagedIdentityCredentialOptions {
+                    user_assigned_id: user_assigned_id(id),
+                    client_options,
+                };
                 ManagedIdentityCredential::new(Some(options)).map_err(|_| {
                     SourceError::Unusable("no supported managed identity endpoint, or not by resource id")
                 })?

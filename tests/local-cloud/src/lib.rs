@@ -44,6 +44,7 @@ pub use fault::{Fault, FaultSwitch};
 pub use federation::Federation;
 pub use managed_identity::ManagedIdentity;
 pub use openid::OpenId;
+pub use stack::{Stack, StackError, StackOptions};
 
 use entra::Directory;
 use federation::AssertionFile;
