@@ -65,6 +65,7 @@ impl Sds {
             protocol,
             store: self.store.clone(),
             watched: StreamMap::new(),
+            unknown: BTreeSet::new(),
         };
         tokio::spawn(conversation.run(requests, sender, self.shutdown.clone()));
         Box::pin(ReceiverStream::new(receiver))
@@ -127,6 +128,7 @@ struct Conversation<P> {
     protocol: P,
     store: Arc<Store>,
     watched: StreamMap<String, WatchStream<Option<Arc<Versioned>>>>,
+    unknown: BTreeSet<String>,
 }
 
 impl<P: Protocol> Conversation<P> {
@@ -180,13 +182,23 @@ impl<P: Protocol> Conversation<P> {
         for name in unwanted {
             self.watched.remove(&name);
         }
+        self.unknown.retain(|name| wanted.contains(name));
         for name in wanted {
-            if self.watched.contains_key(name) {
+            if self.watched.contains_key(name) || self.unknown.contains(name) {
                 continue;
             }
-            if let Some(cell) = self.store.cell(name) {
-                self.watched
-                    .insert(name.clone(), WatchStream::from_changes(cell.subscribe()));
+            match self.store.cell(name) {
+                Some(cell) => {
+                    let changes = WatchStream::from_changes(cell.subscribe());
+                    self.watched.insert(name.clone(), changes);
+                }
+                None => {
+                    warn!(
+                        name = loggable(name),
+                        "an SDS client asks for a secret that is not configured"
+                    );
+                    self.unknown.insert(name.clone());
+                }
             }
         }
     }

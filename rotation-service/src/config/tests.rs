@@ -30,10 +30,7 @@ secrets:
 const GUID: &str = "33333333-3333-3333-3333-333333333333";
 
 fn refused(text: &str) -> String {
-    Config::from_yaml(text)
-        .map(|_| ())
-        .expect_err(text)
-        .to_string()
+    Config::from_yaml(text).map(|_| ()).expect_err(text).to_string()
 }
 
 #[test]

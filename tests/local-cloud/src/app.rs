@@ -1,7 +1,9 @@
-//! The application on the Azure VM: it echoes what reaches it, and protects itself as an Entra-protected API does.
+//! The application on the Azure VM: it echoes what reaches it, and protects itself as an Entra-protected API
+//! does.
 //!
-//! It is the witness of the tests: what it has not seen did not reach the VM. Its answer goes back to the caller, so the
-//! bearer token, which is the *bridge's*, is left out of it; [`Seen`] has it, in this process only.
+//! It is the witness of the tests: what it has not seen did not reach the VM. Its answer goes back to the
+//! caller, so the bearer token, which is the *bridge's*, is left out of it; [`Seen`] has it, in this process
+//! only.
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},

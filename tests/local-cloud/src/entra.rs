@@ -1,8 +1,8 @@
 //! The token endpoint of Microsoft Entra ID, for workload identity federation.
 //!
-//! It verifies a client assertion as Entra does ("Workload identity federation" and "Certificate credentials" in the
-//! Microsoft identity platform documentation): RS256, the federated issuer's signature, then issuer, subject and
-//! audience, each compared exactly, and the validity time.
+//! It verifies a client assertion as Entra does ("Workload identity federation" and "Certificate credentials"
+//! in the Microsoft identity platform documentation): RS256, the federated issuer's signature, then issuer,
+//! subject and audience, each compared exactly, and the validity time.
 
 mod directory;
 mod error;
@@ -182,7 +182,8 @@ fn grant(state: &State, tenant: &str, form: &Parameters) -> Result<(&'static Ide
         .strip_suffix("/.default")
         .filter(|resource| !resource.contains(' '));
     let resource = resource.ok_or_else(|| AadSts::scope(scope))?;
-    // Only one identity has a federated credential; the operator is a managed identity and has none to present.
+    // Only one identity has a federated credential; the operator is a managed identity and has none to
+    // present.
     if client_id != READER.client_id {
         return Err(AadSts::application_not_found(client_id, tenant));
     }
@@ -193,7 +194,8 @@ fn grant(state: &State, tenant: &str, form: &Parameters) -> Result<(&'static Ide
     Ok((&READER, resource.to_owned()))
 }
 
-/// The issuer comes first, because it says whose keys to look at; nothing else is believed before the signature.
+/// The issuer comes first, because it says whose keys to look at; nothing else is believed before the
+/// signature.
 fn verify_assertion(federation: &Federation, assertion: &str) -> Result<(), AadSts> {
     let unverified = jws::unverified_claims(assertion).ok_or_else(AadSts::malformed_assertion)?;
     let issuer = unverified["iss"].as_str().unwrap_or_default();

@@ -17,7 +17,8 @@ use axum::{
     routing::MethodRouter,
 };
 
-/// What goes wrong. Every kind but [`Fault::Delay`] and [`Fault::TruncatedBody`] answers without doing the work.
+/// What goes wrong. Every kind but [`Fault::Delay`] and [`Fault::TruncatedBody`] answers without doing the
+/// work.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Fault {
     /// Nothing.
@@ -29,7 +30,8 @@ pub enum Fault {
     Delay(Duration),
     /// 200 with no body.
     EmptyBody,
-    /// 200 with the first half of the right body. HTTP is intact (the length fits), the JSON is not: the harder case.
+    /// 200 with the first half of the right body. HTTP is intact (the length fits), the JSON is not: the
+    /// harder case.
     TruncatedBody,
     /// 200, `application/json`, and bytes that are neither JSON nor UTF-8.
     Garbage,

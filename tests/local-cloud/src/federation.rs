@@ -1,7 +1,7 @@
 //! The issuer of AWS outbound identity federation: what `sts:GetWebIdentityToken` signs.
 //!
-//! The claims follow the AWS IAM User Guide, "Understanding token claims": an issuer URL of the account's own, the role
-//! ARN in `sub`, and what STS knows about the session under `https://sts.amazonaws.com/`.
+//! The claims follow the AWS IAM User Guide, "Understanding token claims": an issuer URL of the account's
+//! own, the role ARN in `sub`, and what STS knows about the session under `https://sts.amazonaws.com/`.
 
 use std::{
     io::Write as _,

@@ -1,7 +1,8 @@
 //! Signing keys and compact JWS (RFC 7515), RS256 only.
 //!
-//! Tokens are signed with aws-lc-rs directly, so that a test can sign *any* header and claims, wrong ones above all.
-//! They are verified by the `jsonwebtoken` crate: what this cloud accepts is not decided by the code that signed it.
+//! Tokens are signed with aws-lc-rs directly, so that a test can sign *any* header and claims, wrong ones
+//! above all. They are verified by the `jsonwebtoken` crate: what this cloud accepts is not decided by the
+//! code that signed it.
 
 use std::{
     fmt,
@@ -84,7 +85,8 @@ impl SigningKey {
         token
     }
 
-    /// The claims of `token` if this key signed it with RS256 and it names this key. Claims are **not** checked.
+    /// The claims of `token` if this key signed it with RS256 and it names this key. Claims are **not**
+    /// checked.
     pub(crate) fn verify(&self, token: &str) -> Result<Value, BadToken> {
         let header = token.split('.').next().unwrap_or_default();
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| BadToken::Malformed)?;

@@ -1,10 +1,10 @@
 //! A small local cloud, for Isthmus' demo and its end-to-end tests.
 //!
-//! **Development code. Never put it in front of anything real**: its keys live in memory, its root of trust is made
-//! at every start, and it hands out tokens to whoever asks in the right form.
+//! **Development code. Never put it in front of anything real**: its keys live in memory, its root of trust
+//! is made at every start, and it hands out tokens to whoever asks in the right form.
 //!
-//! It is honest all the same. An emulator that says yes to everything proves nothing, so each part verifies what the
-//! real thing verifies and refuses with the real thing's error:
+//! It is honest all the same. An emulator that says yes to everything proves nothing, so each part verifies
+//! what the real thing verifies and refuses with the real thing's error:
 //!
 //! | part | stands for |
 //! | --- | --- |
@@ -14,8 +14,8 @@
 //! | [`ManagedIdentity`] | the App Service managed-identity endpoint |
 //! | [`EchoApp`] | the protected application on the Azure VM |
 //!
-//! All of it listens on free ports of 127.0.0.1 and stops when it is dropped. [`stack`] puts the real Envoy, twice,
-//! and the real rotation service around it.
+//! All of it listens on free ports of 127.0.0.1 and stops when it is dropped. [`stack`] puts the real Envoy,
+//! twice, and the real rotation service around it.
 
 pub mod app;
 pub mod entra;

@@ -1,5 +1,5 @@
-//! The managed-identity endpoint of App Service, version 2019-08-01: what `IDENTITY_ENDPOINT` and `IDENTITY_HEADER` lead
-//! to ("REST endpoint reference" in the App Service documentation).
+//! The managed-identity endpoint of App Service, version 2019-08-01: what `IDENTITY_ENDPOINT` and
+//! `IDENTITY_HEADER` lead to ("REST endpoint reference" in the App Service documentation).
 
 use std::sync::{
     atomic::{AtomicU64, Ordering},
@@ -83,7 +83,11 @@ impl State {
         match self.token(uri, headers) {
             Ok(body) => Json(body).into_response(),
             Err((status, message)) => {
-                let body = json!({"statusCode": status.as_u16(), "message": message, "correlationId": random::uuid()});
+                let body = json!({
+                    "statusCode": status.as_u16(),
+                    "message": message,
+                    "correlationId": random::uuid(),
+                });
                 (status, Json(body)).into_response()
             }
         }

@@ -1,8 +1,8 @@
 //! An OpenID provider shaped as an Amazon Cognito user pool.
 //!
-//! Like Cognito's, its access tokens carry the app client in `client_id` and **no** `aud`, and its key ids contain `+`,
-//! `/` and `=`. Groups come into a client-credentials token as they do in Cognito: a pre-token-generation trigger
-//! (event version 3) adds `cognito:groups`.
+//! Like Cognito's, its access tokens carry the app client in `client_id` and **no** `aud`, and its key ids
+//! contain `+`, `/` and `=`. Groups come into a client-credentials token as they do in Cognito: a
+//! pre-token-generation trigger (event version 3) adds `cognito:groups`.
 
 mod token;
 
@@ -102,7 +102,8 @@ impl OpenId {
         })
     }
 
-    /// Where it really listens. The issuer names the public host; a cluster or a resolver maps one to the other.
+    /// Where it really listens. The issuer names the public host; a cluster or a resolver maps one to the
+    /// other.
     pub fn address(&self) -> std::net::SocketAddr {
         self.server.address()
     }
@@ -156,8 +157,8 @@ impl OpenId {
         self.pool.live().kid().to_owned()
     }
 
-    /// Signs with a new key from now on. The old key stays in the key set if `keep_old`, as in a planned rotation;
-    /// without it, every token signed before is void, as after a compromise.
+    /// Signs with a new key from now on. The old key stays in the key set if `keep_old`, as in a planned
+    /// rotation; without it, every token signed before is void, as after a compromise.
     pub async fn rotate_key(&self, keep_old: bool) -> Result<(), CloudError> {
         let key = SigningKey::generate(random::cognito_kid()).await?;
         let mut published = self
@@ -261,7 +262,7 @@ mod tests {
 
         let first = openid.kid();
         assert!(first.contains('+') && first.contains('/') && first.ends_with('='));
-        assert_eq!(kids().await, [first.clone()]);
+        assert_eq!(kids().await, std::slice::from_ref(&first));
         openid.rotate_key(true).await.unwrap();
         assert_eq!(kids().await, [first, openid.kid()]);
         openid.rotate_key(false).await.unwrap();

@@ -1,4 +1,5 @@
-//! A certificate authority and the certificates it issues, for the local cloud's own servers and for test clients.
+//! A certificate authority and the certificates it issues, for the local cloud's own servers and for test
+//! clients.
 
 use std::sync::Arc;
 

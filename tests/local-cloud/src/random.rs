@@ -26,8 +26,8 @@ pub(crate) fn token(length: usize) -> String {
     URL_SAFE_NO_PAD.encode(&bytes::<64>()[..length])
 }
 
-/// A key id as Cognito makes them: 32 bytes in *standard* base64, so that `+`, `/` and `=` occur. The padding is
-/// always there; `+` and `/` are made sure of, because a filter that trips over them must trip here first.
+/// A key id as Cognito makes them: 32 bytes in *standard* base64, so that `+`, `/` and `=` occur. The padding
+/// is always there; `+` and `/` are made sure of, because a filter that trips over them must trip here first.
 pub(crate) fn cognito_kid() -> String {
     let mut kid = STANDARD.encode(bytes::<32>());
     kid.replace_range(3..5, "+/");

@@ -1,7 +1,8 @@
 //! The accept loop under every emulator: HTTP/1.1 on a free port of 127.0.0.1, plain or TLS.
 //!
-//! `axum::serve` leaves open connections running when it is dropped, and gives no way to cut one. Both are needed
-//! here: a test's servers must be gone when the test is, and a fault is sometimes a dropped connection.
+//! `axum::serve` leaves open connections running when it is dropped, and gives no way to cut one. Both are
+//! needed here: a test's servers must be gone when the test is, and a fault is sometimes a dropped
+//! connection.
 
 use std::{
     convert::Infallible,
@@ -72,10 +73,11 @@ async fn accept(listener: TcpListener, router: Router, tls: Option<TlsAcceptor>)
             match tls {
                 None => serve(stream, router).await,
                 // A client that does not trust us or does not speak TLS is its own fault: no log, no count.
-                Some(tls) => match tls.accept(stream).await {
-                    Ok(stream) => serve(stream, router).await,
-                    Err(_) => return,
-                },
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        serve(stream, router).await;
+                    }
+                }
             }
         });
     }

@@ -1,5 +1,5 @@
-//! The whole path, started as a person would start it: the local cloud, the rotation service, and Envoy twice, with
-//! the configuration files that are shipped.
+//! The whole path, started as a person would start it: the local cloud, the rotation service, and Envoy
+//! twice, with the configuration files that are shipped.
 //!
 //! ```text
 //! client ─▶ Envoy bridge (bridge.yaml, the filter) ─▶ Envoy sidecar (vm.yaml) ─▶ EchoApp
@@ -7,8 +7,8 @@
 //!                 └──────── isthmus-rotation (rotation.yaml) ┘──▶ Entra, managed identity
 //! ```
 //!
-//! Only addresses and paths are changed in the files; see [`config`]. Every port is the kernel's choice, so any number
-//! of stacks run side by side.
+//! Only addresses and paths are changed in the files; see [`config`]. Every port is the kernel's choice, so
+//! any number of stacks run side by side.
 
 pub mod config;
 
@@ -16,10 +16,11 @@ mod envoy;
 mod log;
 mod options;
 mod process;
+mod rotation;
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitStatus,
     time::Duration,
@@ -27,7 +28,6 @@ use std::{
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::{process::Command, sync::Mutex};
 
 use crate::{
     pki::{Authority, Identity},
@@ -38,8 +38,7 @@ pub use options::StackOptions;
 
 use config::ConfigError;
 use envoy::Envoy;
-use options::Binaries;
-use process::Process;
+use rotation::Rotation;
 
 /// The name that the bridge's configuration lets in as a caller.
 pub const GATEWAY_ID: &str = "spiffe://isthmus.local/gateway";
@@ -49,7 +48,7 @@ pub struct Stack {
     // Fields are dropped in this order: those who call before those who are called, the directory last.
     bridge: Envoy,
     vm: Envoy,
-    rotation: Mutex<Process>,
+    rotation: Rotation,
     cloud: Cloud,
     clients: Authority,
     client: reqwest::Client,
@@ -68,14 +67,14 @@ pub struct Files {
     pub client_key: PathBuf,
     /// The root that the bridge's certificate comes from, PEM.
     pub ca: PathBuf,
-    rotation_config: PathBuf,
 }
 
 impl Stack {
     /// Starts everything and returns when the bridge takes requests.
     ///
     /// # Errors
-    /// A missing file names what makes it; a process that dies or does not become ready shows the end of its log.
+    /// A missing file names what makes it; a process that dies or does not become ready shows the end of its
+    /// log.
     pub async fn start(options: StackOptions) -> Result<Self, StackError> {
         let binaries = options.binaries()?;
         let directory = tempfile::Builder::new()
@@ -90,18 +89,21 @@ impl Stack {
             client_certificate: dir.join("client.pem"),
             client_key: dir.join("client.key"),
             ca: dir.join("ca.pem"),
-            rotation_config: dir.join("rotation.yaml"),
         };
         let paths = config::Paths {
             socket: dir.join("sds.sock"),
             local_ca: dir.join("ca"),
         };
-        let admin = free_address()?;
-        write(&files.rotation_config, &config::rotation(&cloud, &paths, admin)?)?;
-        let mut rotation = start_rotation(&binaries, &files, &cloud)?;
-        rotation
-            .ready(&format!("http://{admin}/readyz"), options.deadline)
-            .await?;
+        let rotation_config = dir.join("rotation.yaml");
+        write(&rotation_config, &config::rotation(&cloud, &paths)?)?;
+        let rotation = Rotation::start(
+            &binaries.rotation,
+            &rotation_config,
+            dir,
+            &cloud,
+            options.deadline,
+        )
+        .await?;
 
         let vm_config = config::vm(&paths, cloud.app.address(), &dir.join("vm.access.log"))?;
         let vm = Envoy::start("vm", &vm_config, &binaries, dir, &options).await?;
@@ -126,7 +128,7 @@ impl Stack {
             clients,
             bridge,
             vm,
-            rotation: Mutex::new(rotation),
+            rotation,
             cloud,
             files,
             _directory: directory,
@@ -221,7 +223,7 @@ impl Stack {
 
     /// What the rotation service has logged, over all its restarts.
     pub async fn rotation_log(&self) -> String {
-        self.rotation.lock().await.log()
+        self.rotation.log().await
     }
 
     /// Whether the bridge's Envoy still runs.
@@ -231,16 +233,12 @@ impl Stack {
 
     /// `kill -9` of the rotation service; returns when it is gone.
     pub async fn rotation_kill9(&self) -> Result<(), StackError> {
-        self.rotation.lock().await.kill9().await
+        self.rotation.kill9().await
     }
 
     /// Starts the rotation service (again) with the same files, and waits for it to be ready.
     pub async fn rotation_restart(&self, deadline: Duration) -> Result<(), StackError> {
-        let mut rotation = self.rotation.lock().await;
-        rotation.kill9().await?;
-        let ready_url = rotation.ready_url().to_owned();
-        *rotation = respawn_rotation(&rotation, &self.files, &self.cloud)?;
-        rotation.ready(&ready_url, deadline).await
+        self.rotation.restart(deadline).await
     }
 }
 
@@ -322,25 +320,6 @@ impl StackError {
     }
 }
 
-fn start_rotation(binaries: &Binaries, files: &Files, cloud: &Cloud) -> Result<Process, StackError> {
-    spawn_rotation(&binaries.rotation, files, cloud)
-}
-
-fn respawn_rotation(old: &Process, files: &Files, cloud: &Cloud) -> Result<Process, StackError> {
-    spawn_rotation(old.program(), files, cloud)
-}
-
-fn spawn_rotation(program: &Path, files: &Files, cloud: &Cloud) -> Result<Process, StackError> {
-    let mut command = Command::new(program);
-    command
-        .arg("--config")
-        .arg(&files.rotation_config)
-        // What App Service gives to a process that has a managed identity.
-        .env("IDENTITY_ENDPOINT", cloud.managed_identity.endpoint())
-        .env("IDENTITY_HEADER", cloud.managed_identity.identity_header());
-    Process::spawn("isthmus-rotation", program, command, &files.directory)
-}
-
 fn http_client(trust: &Authority, identity: Option<&Identity>) -> Result<reqwest::Client, StackError> {
     let root = reqwest::Certificate::from_pem(trust.pem().as_bytes())?;
     let mut builder = reqwest::Client::builder()
@@ -358,14 +337,6 @@ fn http_client(trust: &Authority, identity: Option<&Identity>) -> Result<reqwest
         )?);
     }
     Ok(builder.build()?)
-}
-
-/// A port that was free a moment ago. Only the rotation service's admin interface needs it: everything else binds to
-/// port 0 itself and is asked for its port.
-fn free_address() -> Result<SocketAddr, StackError> {
-    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .map_err(|source| StackError::io("looking for a free port", source))
 }
 
 fn dir_at(parent: &Path, name: &str) -> Result<PathBuf, StackError> {

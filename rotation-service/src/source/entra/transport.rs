@@ -120,20 +120,22 @@ impl HttpClient for OneTry {
 
 /// What is said of a connection that failed: only what our own TLS stack and the system found, never what the server sent.
 fn connection_error(error: &azure_core::Error) -> SourceError {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(rustls::Error::InvalidCertificate(_)) => {
-                return SourceError::Tls("its certificate is not trusted")
-            }
-            Some(_) => return SourceError::Tls("the handshake failed"),
-            None => next = error.source(),
-        }
+    match (tls_error(error), error.kind()) {
+        (Some(rustls::Error::InvalidCertificate(_)), _) => SourceError::Tls("its certificate is not trusted"),
+        (Some(_), _) => SourceError::Tls("the handshake failed"),
+        (None, ErrorKind::Connection) => SourceError::Unreachable,
+        (None, _) => SourceError::BrokenOff,
     }
-    match error.kind() {
-        ErrorKind::Connection => SourceError::Unreachable,
-        _ => SourceError::BrokenOff,
+}
+
+/// The TLS stack's error under an HTTP client's. `io::Error` leaves out what it wraps from its chain of sources.
+fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(tls) = error.downcast_ref() {
+        return Some(tls);
+    }
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => tls_error(inner),
+        None => tls_error(error.source()?),
     }
 }
 

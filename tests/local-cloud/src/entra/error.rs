@@ -1,4 +1,5 @@
-//! Entra's errors: the code (AADSTS…), the OAuth error and the JSON around them, as its error reference has them.
+//! Entra's errors: the code (AADSTS…), the OAuth error and the JSON around them, as its error reference has
+//! them.
 
 use axum::{
     http::StatusCode,

@@ -25,7 +25,8 @@ pub(super) async fn answer(pool: &Pool, request: Request) -> Response {
             let token = key.sign(&json!({"kid": key.kid(), "alg": "RS256"}), &claims);
             // RFC 6749, 5.1: tokens are never stored on the way.
             let uncached = [(header::CACHE_CONTROL, "no-store"), (header::PRAGMA, "no-cache")];
-            let body = json!({"access_token": token, "expires_in": TOKEN_LIFETIME.as_secs(), "token_type": "Bearer"});
+            let expires_in = TOKEN_LIFETIME.as_secs();
+            let body = json!({"access_token": token, "expires_in": expires_in, "token_type": "Bearer"});
             (uncached, Json(body)).into_response()
         }
         Err(refusal) => refusal.into_response(),

@@ -1,7 +1,8 @@
 //! The shipped configuration files, with addresses and paths of this machine.
 //!
-//! Whatever is not an address or a path stays as the user gets it, because the point is to run *that*. A patch whose
-//! place is not in the file is an error: it would mean that the file and this module have drifted apart.
+//! Whatever is not an address or a path stays as the user gets it, because the point is to run *that*. A
+//! patch whose place is not in the file is an error: it would mean that the file and this module have drifted
+//! apart.
 
 mod patch;
 
@@ -33,7 +34,8 @@ pub(super) struct Paths {
     pub(super) local_ca: PathBuf,
 }
 
-/// The filter's configuration in the shipped `bridge.yaml`: where a caller starts that wants to change a part of it.
+/// The filter's configuration in the shipped `bridge.yaml`: where a caller starts that wants to change a part
+/// of it.
 pub fn shipped_filter_config() -> Result<Value, ConfigError> {
     let mut bridge = Config::parse("bridge.yaml", BRIDGE)?;
     let text = bridge
@@ -46,10 +48,10 @@ pub fn shipped_filter_config() -> Result<Value, ConfigError> {
     })
 }
 
-pub(super) fn rotation(cloud: &Cloud, paths: &Paths, admin: SocketAddr) -> Result<String, ConfigError> {
+pub(super) fn rotation(cloud: &Cloud, paths: &Paths) -> Result<String, ConfigError> {
     let mut config = Config::parse("rotation.yaml", ROTATION)?;
     config.set("/sds/unix/path", json!(paths.socket))?;
-    config.set("/admin/address", json!(admin.to_string()))?;
+    config.set("/admin/address", json!(ANY_PORT.to_string()))?;
     config.set("/cloud/authority", json!(cloud.entra.url()))?;
     config.at("/cloud")?["ca_file"] = json!(cloud.ca_file);
     config.set("/local_ca/directory", json!(paths.local_ca))?;

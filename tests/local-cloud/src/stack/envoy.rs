@@ -35,11 +35,14 @@ impl Envoy {
             .arg("--admin-address-path")
             .arg(&admin_file)
             .args(["--concurrency", &options.concurrency.to_string()])
-            // Hot restart shares memory between Envoys of one base id; without it any number run side by side.
+            // Hot restart shares memory between Envoys of one base id; without it any number run side by
+            // side.
             .arg("--disable-hot-restart")
             // Access logs are tests' evidence: written at once, not after a second.
             .args(["--file-flush-interval-msec", "20"])
-            .args(["--log-level", "info"]);
+            // `main` lists every extension of Envoy at start: two hundred lines in front of the one that
+            // matters.
+            .args(["--log-level", "info", "--component-log-level", "main:warning"]);
         let mut process = Process::spawn(name, &binaries.envoy, command, directory)?;
 
         let admin = process.wrote(&admin_file, options.deadline).await?;

@@ -11,8 +11,8 @@ pub(super) fn is_audit_event(line: &Value) -> bool {
     line.is_object() && line.get("event").is_none()
 }
 
-/// The complete lines of a log that may be written to at this moment; none if it does not exist yet. A line that is not
-/// JSON comes as a string: it must not go unseen.
+/// The complete lines of a log that may be written to at this moment; none if it does not exist yet. A line
+/// that is not JSON comes as a string: it must not go unseen.
 pub(super) fn lines(path: &Path) -> Result<Vec<Value>, StackError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,

@@ -23,10 +23,10 @@ const TAIL_LINES: usize = 25;
 /// A running program whose output goes to `<name>.log`. Dropping it kills it and waits for its end.
 pub(super) struct Process {
     name: &'static str,
-    program: PathBuf,
     child: Child,
     log: PathBuf,
-    ready_url: String,
+    /// Where the log of this run begins: earlier runs of the same name wrote into the same file.
+    log_start: usize,
 }
 
 impl Process {
@@ -40,6 +40,7 @@ impl Process {
         // Appended to: a restart must not wipe out what led to it.
         let log = OpenOptions::new().create(true).append(true).open(&path);
         let log = log.map_err(|source| StackError::io(format!("writing {}", path.display()), source))?;
+        let log_start = std::fs::metadata(&path).map_or(0, |file| file.len()) as usize;
         let log_too = log
             .try_clone()
             .map_err(|source| StackError::io("writing a log", source))?;
@@ -63,24 +64,14 @@ impl Process {
             .map_err(|source| StackError::io(format!("starting {}", program.display()), source))?;
         Ok(Self {
             name,
-            program: program.to_owned(),
             child,
             log: path,
-            ready_url: String::new(),
+            log_start,
         })
     }
 
     pub(super) fn name(&self) -> &'static str {
         self.name
-    }
-
-    pub(super) fn program(&self) -> &Path {
-        &self.program
-    }
-
-    /// The URL that [`ready`](Self::ready) was last asked to look at.
-    pub(super) fn ready_url(&self) -> &str {
-        &self.ready_url
     }
 
     pub(super) fn log(&self) -> String {
@@ -91,7 +82,6 @@ impl Process {
 
     /// Waits until `url` answers 200.
     pub(super) async fn ready(&mut self, url: &str, deadline: Duration) -> Result<(), StackError> {
-        self.ready_url = url.to_owned();
         let client = reqwest::Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(2))
@@ -115,6 +105,25 @@ impl Process {
                 Ok(text) if !text.is_empty() => return Ok(text),
                 _ => {
                     self.still(end, deadline, format!("{} is not there", path.display()))
+                        .await?
+                }
+            }
+        }
+    }
+
+    /// Waits until this run's log shows `what`.
+    pub(super) async fn logged<T>(
+        &mut self,
+        deadline: Duration,
+        what: &str,
+        find: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, StackError> {
+        let end = Instant::now() + deadline;
+        loop {
+            match self.log().get(self.log_start..).and_then(&find) {
+                Some(found) => return Ok(found),
+                None => {
+                    self.still(end, deadline, format!("the log does not show {what}"))
                         .await?
                 }
             }

@@ -57,7 +57,7 @@ async fn nothing_but_addresses_paths_and_log_targets_is_changed() {
         }
     }
     let mut found = Vec::new();
-    let rotation = rotation(&cloud, &paths(), ANY_PORT).unwrap();
+    let rotation = rotation(&cloud, &paths()).unwrap();
     differences("", &parse(ROTATION), &parse(&rotation), &mut found);
     found.sort();
     assert_eq!(
