@@ -7,7 +7,13 @@
     clippy::indexing_slicing
 )]
 
-use std::{fs, future::Future, io, path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    future::Future,
+    io::{self, IsTerminal},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::Parser;
 use isthmus_rotation::{run, Config};
@@ -64,6 +70,7 @@ fn start_logging(json: bool) {
     let filter = EnvFilter::try_from_env("ISTHMUS_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
     match json {
         true => logs.json().flatten_event(true).init(),

@@ -67,6 +67,16 @@ pub enum Verdict {
     Invalid(&'static str),
 }
 
+impl Verdict {
+    /// The application that a valid token was issued to.
+    pub fn appid(&self) -> Option<&str> {
+        match self {
+            Self::Valid { appid, .. } => Some(appid),
+            Self::Invalid(_) => None,
+        }
+    }
+}
+
 impl EchoApp {
     pub(crate) async fn start(directory: Arc<Directory>) -> Result<Self, CloudError> {
         let state = Arc::new(State {

@@ -77,6 +77,7 @@ impl Stack {
     /// log.
     pub async fn start(options: StackOptions) -> Result<Self, StackError> {
         let binaries = options.binaries()?;
+        let listen = bridge_address(options.bridge_port)?;
         let directory = tempfile::Builder::new()
             .prefix("isthmus-")
             .tempdir()
@@ -108,6 +109,7 @@ impl Stack {
         let vm_config = config::vm(&paths, cloud.app.address(), &dir.join("vm.access.log"))?;
         let vm = Envoy::start("vm", &vm_config, &binaries, dir, &options).await?;
         let bridge_config = config::bridge(
+            listen,
             &paths,
             &cloud,
             vm.listener(),
@@ -242,6 +244,16 @@ impl Stack {
     }
 }
 
+/// Envoy shares a port that is taken without a word, so this asks first.
+fn bridge_address(port: Option<u16>) -> Result<SocketAddr, StackError> {
+    let address = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port.unwrap_or_default()));
+    std::net::TcpListener::bind(address).map_err(|source| StackError::Port {
+        port: address.port(),
+        source,
+    })?;
+    Ok(address)
+}
+
 /// Why there is no stack, or why it does not answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -261,6 +273,14 @@ pub enum StackError {
         looked_for: String,
         /// What to do about it.
         remedy: &'static str,
+    },
+    /// The port that was asked for is taken.
+    #[error("port {port} of 127.0.0.1 is in use or not allowed ({source}): choose another one, or none for any free one")]
+    Port {
+        /// Which.
+        port: u16,
+        /// What the system said.
+        source: io::Error,
     },
     /// A file or socket was refused.
     #[error("{what}: {source}")]

@@ -63,12 +63,13 @@ pub(super) fn rotation(cloud: &Cloud, paths: &Paths) -> Result<String, ConfigErr
 
 pub(super) fn vm(paths: &Paths, app: SocketAddr, access_log: &Path) -> Result<String, ConfigError> {
     let mut config = Config::parse("vm.yaml", VM)?;
-    common(&mut config, "vm", paths, access_log)?;
+    common(&mut config, "vm", ANY_PORT, paths, access_log)?;
     config.connect("app", app)?;
     config.to_yaml()
 }
 
 pub(super) fn bridge(
+    listen: SocketAddr,
     paths: &Paths,
     cloud: &Cloud,
     vm: SocketAddr,
@@ -77,7 +78,7 @@ pub(super) fn bridge(
     access_log: &Path,
 ) -> Result<String, ConfigError> {
     let mut config = Config::parse("bridge.yaml", BRIDGE)?;
-    common(&mut config, "bridge", paths, access_log)?;
+    common(&mut config, "bridge", listen, paths, access_log)?;
     config.connect("vm-reader", vm)?;
     config.connect("vm-operator", vm)?;
     config.connect("cognito", cloud.openid.address())?;
@@ -91,8 +92,14 @@ pub(super) fn bridge(
     config.to_yaml()
 }
 
-fn common(config: &mut Config, listener: &str, paths: &Paths, access_log: &Path) -> Result<(), ConfigError> {
-    config.listen(listener, ANY_PORT)?;
+fn common(
+    config: &mut Config,
+    listener: &str,
+    listen: SocketAddr,
+    paths: &Paths,
+    access_log: &Path,
+) -> Result<(), ConfigError> {
+    config.listen(listener, listen)?;
     config.set("/admin/address/socket_address/port_value", json!(0))?;
     config.connect_socket("rotation", &paths.socket)?;
     config.log_to_file(access_log)

@@ -24,6 +24,8 @@ pub struct StackOptions {
     pub cloud: Options,
     /// Another configuration for the filter in place of the shipped one.
     pub filter_config: Option<Value>,
+    /// The bridge's port on 127.0.0.1. Default: any free one.
+    pub bridge_port: Option<u16>,
     /// Worker threads of each Envoy. Default: 1, so that what one request taught a worker the next one finds.
     pub concurrency: u32,
     /// How long each process may take to become ready. Default: 30 s.
@@ -39,6 +41,7 @@ impl StackOptions {
             envoy: None,
             cloud: Options::default(),
             filter_config: None,
+            bridge_port: None,
             concurrency: 1,
             deadline: Duration::from_secs(30),
         }
