@@ -75,44 +75,57 @@ impl RawClient {
         self.send(&bytes).await
     }
 
-    /// Sends bytes and reads until the bridge closes the connection.
+    /// Sends bytes and reads one answer.
     pub(crate) async fn send(&self, bytes: &[u8]) -> io::Result<Answer> {
         let socket = TcpStream::connect(&self.address).await?;
         let name = ServerName::try_from("127.0.0.1").expect("an address");
         let mut stream = self.connector.connect(name, socket).await?;
         // The bridge may refuse and close before it has read everything; what counts is its answer.
         let _ = stream.write_all(bytes).await;
-        let mut answer = Vec::new();
-        match stream.read_to_end(&mut answer).await {
-            Err(error) if answer.is_empty() => return Err(error),
-            _ => {}
+        let mut received = Vec::new();
+        loop {
+            // An answer is whole by its own length: Envoy waits a second before it closes a connection.
+            if let Some(answer) = parse(&received) {
+                return Ok(answer);
+            }
+            if stream.read_buf(&mut received).await? == 0 {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "half an answer or none",
+                ));
+            }
         }
-        parse(&answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer"))
     }
 }
 
-fn parse(answer: &[u8]) -> Option<Answer> {
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
-    let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+/// The answer, if all of it is there.
+fn parse(received: &[u8]) -> Option<Answer> {
+    let end = received.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&received[..end]).to_ascii_lowercase();
     let status = head.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    let rest = &answer[end + 4..];
-    let body = if head.contains("transfer-encoding: chunked") {
-        unchunk(rest)
-    } else {
-        rest.to_vec()
+    let rest = &received[end + 4..];
+    let length = head
+        .split("\r\n")
+        .find_map(|line| line.strip_prefix("content-length: "));
+    let body = match length {
+        Some(length) => rest.get(..length.parse().ok()?)?.to_vec(),
+        None if head.contains("transfer-encoding: chunked") => unchunk(rest)?,
+        None => Vec::new(),
     };
     Some(Answer { status, body })
 }
 
-fn unchunk(mut rest: &[u8]) -> Vec<u8> {
+/// The body, if its last chunk is there.
+fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
-    while let Some(line) = rest.windows(2).position(|window| window == b"\r\n") {
-        let size = usize::from_str_radix(&String::from_utf8_lossy(&rest[..line]), 16).unwrap_or_default();
-        let Some(chunk) = rest.get(line + 2..line + 2 + size).filter(|_| size > 0) else {
-            break;
-        };
+    loop {
+        let line = rest.windows(2).position(|window| window == b"\r\n")?;
+        let size = usize::from_str_radix(&String::from_utf8_lossy(&rest[..line]), 16).ok()?;
+        let chunk = rest.get(line + 2..line + 2 + size)?;
+        rest = rest.get(line + 2 + size + 2..)?;
+        if size == 0 {
+            return Some(body);
+        }
         body.extend(chunk);
-        rest = rest.get(line + 2 + size + 2..).unwrap_or_default();
     }
-    body
 }

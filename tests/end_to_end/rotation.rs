@@ -22,8 +22,12 @@ async fn traffic_until(stack: &Stack, what: &str, mut done: impl AsyncFnMut() ->
     while !done().await {
         for token in [&reader, &operator] {
             let status = get(stack, "/metrics/cpu", token).await;
-            let log = async || stack.rotation_log().await;
-            assert_eq!(status, 200, "request {sent} until {what}\n{}", log().await);
+            if status != 200 {
+                panic!(
+                    "request {sent} until {what}: {status}\n{}",
+                    stack.rotation_log().await
+                );
+            }
             sent += 1;
         }
         assert!(tokio::time::Instant::now() < end, "never: {what}");
@@ -65,7 +69,7 @@ async fn the_last_good_token_serves_while_entra_is_down_and_the_service_says_so(
     traffic_until(&stack, "a refresh fails", async || entra.requests() > before).await;
     eventually("the failure is logged", async || {
         let log = stack.rotation_log().await;
-        (log.contains("azure/reader") && log.contains("last good")).then_some(())
+        (log.contains("azure/reader") && log.contains("last_good_lives_s")).then_some(())
     })
     .await;
     entra.heal();
@@ -79,8 +83,6 @@ async fn the_last_good_token_serves_while_entra_is_down_and_the_service_says_so(
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_of_the_rotation_service_fails_no_request_and_it_recovers() {
     let stack = stack_with_tokens_of(Duration::from_secs(9)).await;
-    let log = stack.rotation_log().await;
-    assert!(!log.is_empty());
     traffic_until(&stack, "both identities are in use", async || {
         tokens_seen(&stack) >= (1, 1)
     })
