@@ -42,7 +42,7 @@ async fn nothing_but_addresses_paths_and_log_targets_is_changed() {
     let cloud = Cloud::start(dir.path(), crate::Options::default()).await.unwrap();
     let log = Path::new("/x/access.log");
     let module = Path::new("/x/isthmus.wasm");
-    let bridge = bridge(&paths(), &cloud, ANY_PORT, module, None, log).unwrap();
+    let bridge = bridge(ANY_PORT, &paths(), &cloud, ANY_PORT, module, None, log).unwrap();
     let vm = vm(&paths(), cloud.app.address(), log).unwrap();
     for (shipped, patched) in [(BRIDGE, bridge), (VM, vm)] {
         let mut found = Vec::new();
