@@ -36,6 +36,11 @@ impl HeaderBuffer {
         abi::header_map(MapType::HttpRequestHeaders).map(|bytes| Self { bytes })
     }
 
+    /// Reads the current request's trailers in one call.
+    pub(crate) fn of_trailers() -> Result<Self, HostError> {
+        abi::header_map(MapType::HttpRequestTrailers).map(|bytes| Self { bytes })
+    }
+
     /// The fields as (name, value).
     pub(crate) fn fields(&self) -> Result<Vec<Field<'_>>, HostError> {
         pairs(&self.bytes).ok_or(HostError)
@@ -123,6 +128,10 @@ pub(crate) fn configuration() -> Vec<u8> {
 
 pub(crate) fn remove_request_header(name: &str) -> Result<(), HostError> {
     Ok(hostcalls::remove_map_value(MapType::HttpRequestHeaders, name)?)
+}
+
+pub(crate) fn remove_request_trailer(name: &str) -> Result<(), HostError> {
+    Ok(hostcalls::remove_map_value(MapType::HttpRequestTrailers, name)?)
 }
 
 pub(crate) fn set_request_header(name: &str, value: &str) -> Result<(), HostError> {

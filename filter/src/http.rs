@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use isthmus_engine::{Answer, Decision, Engine, Reason, Request};
+use isthmus_engine::{Answer, Decision, Engine, Headers, Reason, Request};
 use proxy_wasm::{
     traits::{Context, HttpContext},
     types::{Action, LogLevel},
@@ -44,6 +44,21 @@ impl HttpFilter {
     }
 }
 
+impl HttpFilter {
+    /// Backends may merge trailers into headers, so what may not stand in one may not stand in the other.
+    fn on_trailers(&self) -> Result<Action, HostError> {
+        let mut worker = self.worker.try_borrow_mut().map_err(|_| HostError)?;
+        if worker.is_held(self.context_id) {
+            return Ok(Action::Pause);
+        }
+        let trailers = HeaderBuffer::of_trailers()?;
+        for name in worker.engine()?.forged_trailers(Headers(&trailers.fields()?)) {
+            host::remove_request_trailer(&name)?;
+        }
+        Ok(Action::Continue)
+    }
+}
+
 impl Context for HttpFilter {}
 
 impl HttpContext for HttpFilter {
@@ -57,6 +72,11 @@ impl HttpContext for HttpFilter {
             Ok(worker) if !worker.is_held(self.context_id) => Action::Continue,
             _ => Action::Pause,
         }
+    }
+
+    fn on_http_request_trailers(&mut self, _count: usize) -> Action {
+        // A request whose trailers cannot be cleaned stops here and runs into its time-out.
+        self.on_trailers().unwrap_or(Action::Pause)
     }
 }
 

@@ -12,6 +12,9 @@ use crate::{
 };
 
 const OCSF_VERSION: &str = "1.8.0";
+const OCSF_METHODS: [&str; 9] = [
+    "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
+];
 const MAX_TEXT: usize = 1024;
 
 /// The event for a decision, as one line of JSON.
@@ -180,10 +183,14 @@ impl Facts<'_> {
 
     fn http_request(&self) -> Value {
         let mut request = Map::new();
-        request.insert(
-            "http_method".into(),
-            bounded(self.request.method().unwrap_or("-")).into(),
-        );
+        // A closed list in OCSF; `api.operation` carries what is not on it.
+        if let Some(method) = self
+            .request
+            .method()
+            .filter(|method| OCSF_METHODS.contains(method))
+        {
+            request.insert("http_method".into(), method.into());
+        }
         let target = self.request.path_and_query().unwrap_or("-");
         let mut url = json!({"path": bounded(path::without_query(target))});
         if let (Some(members), Some(host)) = (url.as_object_mut(), self.request.authority()) {

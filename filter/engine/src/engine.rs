@@ -168,6 +168,12 @@ impl Engine {
             .map_or("unknown", |provider| provider.name.as_str())
     }
 
+    /// The names among `trailers` that only this filter may set, as they stand there: they are taken away from a request that
+    /// passes, as they are from its header.
+    pub fn forged_trailers(&self, trailers: Headers<'_>) -> Vec<String> {
+        self.to_remove(trailers, false)
+    }
+
     fn allow(&mut self, request: &Request<'_>, now: UnixMillis) -> Result<Allowed, Stop> {
         let (Some(method), Some(target)) = (request.method(), request.path_and_query()) else {
             return Err(Reason::AmbiguousPath.into());

@@ -162,6 +162,8 @@ impl KeySource {
         now: UnixMillis,
     ) -> Result<bool, FetchError> {
         self.in_flight_since = None;
+        // Counted from its end: a fetch that ran into its time-out is not to be repeated at once.
+        self.last_attempt = Some(now);
         match outcome.and_then(|body| KeySet::parse(body).map_err(unusable)) {
             Ok(keys) => {
                 self.failures = 0;
@@ -330,8 +332,21 @@ mod tests {
         );
         source.finish_fetch(Ok(&body("a")), at(1)).unwrap();
         assert!(!source.refetch_for_unknown_key(at(4)));
-        assert!(source.refetch_for_unknown_key(at(5)));
-        assert!(source.start_fetch(ID, at(5)).is_some());
+        assert!(source.refetch_for_unknown_key(at(6)));
+        assert!(source.start_fetch(ID, at(6)).is_some());
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_fetch_that_timed_out_is_not_repeated_at_once_for_the_same_request() {
+        let mut source = remote();
+        source.start_fetch(ID, at(0)).unwrap();
+        source.finish_fetch(Ok(&body("a")), at(0)).unwrap();
+        assert!(source.refetch_for_unknown_key(at(10)));
+        source.start_fetch(ID, at(10)).unwrap();
+        source
+            .finish_fetch(Err(FetchError::Unreachable), at(15))
+            .unwrap_err();
+        assert!(!source.refetch_for_unknown_key(at(15)));
     }
 
     #[wasm_bindgen_test(unsupported = test)]
