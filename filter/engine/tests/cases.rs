@@ -92,3 +92,16 @@ fn check(expect: &Expect, status: u16, reason: &str, upstream: &[(String, Vec<u8
         None => Ok(()),
     }
 }
+
+#[wasm_bindgen_test(unsupported = test)]
+fn trailers_lose_the_names_that_headers_lose() {
+    let engine = Engine::new(filter_config().to_string().as_bytes()).expect("the cases' configuration");
+    let trailers: [(&[u8], &[u8]); 4] = [
+        (b"x-user", b"mallory"),
+        (b"x_isthmus_role", b"operator"),
+        (b"authorization", b"Bearer x"),
+        (b"x-checksum", b"1"),
+    ];
+    let forged = engine.forged_trailers(Headers(&trailers));
+    assert_eq!(forged, ["authorization", "x-user", "x_isthmus_role"]);
+}
