@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use isthmus_engine::{Fetch, Headers, Peer, UnixMillis};
 use proxy_wasm::{
     hostcalls,
-    types::{BufferType, LogLevel, MapType, Status},
+    types::{BufferType, LogLevel, MapType, MetricType, Status},
 };
 
 /// The host refused a call or answered with something that is not of the protocol.
@@ -198,6 +198,50 @@ pub(crate) fn response_body(length: usize) -> Vec<u8> {
         .unwrap_or_default()
 }
 
+/// The `Cache-Control` field of the answer to a dispatched call, if it is text.
+pub(crate) fn response_cache_control() -> Option<String> {
+    let field = hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, "cache-control").ok()??;
+    String::from_utf8(field).ok()
+}
+
+/// Calls one of the host's own functions.
+pub(crate) fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>, HostError> {
+    abi::call_foreign_function(name, arguments)
+}
+
+/// What workers share under this key, and its version.
+pub(crate) fn shared(key: &str) -> Result<(Option<Vec<u8>>, Option<u32>), HostError> {
+    Ok(hostcalls::get_shared_data(key)?)
+}
+
+pub(crate) fn set_shared(key: &str, value: &[u8]) -> Result<(), HostError> {
+    Ok(hostcalls::set_shared_data(key, Some(value), None)?)
+}
+
+/// Sets what workers share if it still has this version, or if there still is nothing. Says whether it did.
+pub(crate) fn set_shared_if(key: &str, value: &[u8], version: Option<u32>) -> Result<bool, HostError> {
+    // The host compares versions only where there is a value, and no value has this one.
+    const ABSENT: u32 = u32::MAX;
+    match hostcalls::set_shared_data(key, Some(value), Some(version.unwrap_or(ABSENT))) {
+        Ok(()) => Ok(true),
+        Err(Status::CasMismatch) => Ok(false),
+        Err(_) => Err(HostError),
+    }
+}
+
+pub(crate) fn define_metric(metric_type: MetricType, name: &str) -> Result<u32, HostError> {
+    Ok(hostcalls::define_metric(metric_type, name)?)
+}
+
+pub(crate) fn increment_metric(id: u32) {
+    // A count that is lost changes no decision.
+    let _ = hostcalls::increment_metric(id, 1);
+}
+
+pub(crate) fn record_metric(id: u32, value: u64) {
+    let _ = hostcalls::record_metric(id, value);
+}
+
 /// Calls `on_tick` of the root context after this time, and then again and again.
 pub(crate) fn set_tick_period(period: Duration) -> Result<(), HostError> {
     Ok(hostcalls::set_tick_period(period)?)
@@ -218,7 +262,7 @@ pub(crate) fn request<'a>(fields: &'a [Field<'a>], peer: &'a PeerFacts) -> isthm
 
 #[allow(
     unsafe_code,
-    reason = "the SDK unwraps UTF-8 in header names, so the call is made here"
+    reason = "the SDK unwraps UTF-8 in header names and panics on statuses that it does not know"
 )]
 mod abi {
     use std::ptr;
@@ -229,20 +273,43 @@ mod abi {
 
     #[link(wasm_import_module = "env")]
     extern "C" {
-        fn proxy_get_header_map_pairs(map_type: MapType, data: *mut *mut u8, size: *mut usize) -> Status;
+        fn proxy_get_header_map_pairs(map_type: MapType, data: *mut *mut u8, size: *mut usize) -> u32;
+        fn proxy_call_foreign_function(
+            name: *const u8,
+            name_size: usize,
+            arguments: *const u8,
+            arguments_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
     }
 
+    const OK: u32 = Status::Ok as u32;
+
     pub(super) fn header_map(map_type: MapType) -> Result<Vec<u8>, HostError> {
+        // SAFETY: both pointers are valid for the call.
+        returned(|data, size| unsafe { proxy_get_header_map_pairs(map_type, data, size) })
+    }
+
+    pub(super) fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>, HostError> {
+        let (name, name_size) = (name.as_ptr(), name.len());
+        let (arguments, arguments_size) = (arguments.as_ptr(), arguments.len());
+        // SAFETY: the texts are borrowed and both pointers are valid for the call.
+        returned(|data, size| unsafe {
+            proxy_call_foreign_function(name, name_size, arguments, arguments_size, data, size)
+        })
+    }
+
+    /// Makes a call that returns data.
+    fn returned(call: impl FnOnce(&mut *mut u8, &mut usize) -> u32) -> Result<Vec<u8>, HostError> {
         let mut data = ptr::null_mut();
         let mut size = 0;
-        // SAFETY: both pointers are valid for the call. On success the host has called our exported allocator
-        // (`malloc`, the SDK's) for exactly `size` bytes and left them to us, initialised; a null pointer is no buffer.
-        unsafe {
-            match proxy_get_header_map_pairs(map_type, &mut data, &mut size) {
-                Status::Ok if data.is_null() => Ok(Vec::new()),
-                Status::Ok => Ok(Vec::from_raw_parts(data, size, size)),
-                _ => Err(HostError),
-            }
+        match call(&mut data, &mut size) {
+            OK if data.is_null() => Ok(Vec::new()),
+            // SAFETY: on success the host has called our exported allocator (`malloc`, the SDK's) for exactly `size` bytes and
+            // left them to us, initialised; a null pointer is no buffer.
+            OK => Ok(unsafe { Vec::from_raw_parts(data, size, size) }),
+            _ => Err(HostError),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! One HTTP request in Envoy.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use isthmus_engine::{Answer, Decision, Engine, Headers, Reason, Request};
 use proxy_wasm::{
@@ -17,11 +20,20 @@ use crate::{
 pub(crate) struct HttpFilter {
     context_id: u32,
     worker: Rc<RefCell<Worker>>,
+    /// Whether the request may go on. Its body waits until it may.
+    passed: Passed,
 }
+
+/// Whether a request may go on, for those who decide and the one who holds its body back.
+pub(crate) type Passed = Rc<Cell<bool>>;
 
 impl HttpFilter {
     pub(crate) fn new(context_id: u32, worker: Rc<RefCell<Worker>>) -> Self {
-        Self { context_id, worker }
+        Self {
+            context_id,
+            worker,
+            passed: Passed::default(),
+        }
     }
 
     fn on_request(&self) -> Result<Action, HostError> {
@@ -35,22 +47,29 @@ impl HttpFilter {
         if matches!(decision, Decision::Wait) {
             if worker.has_room_to_hold() {
                 drop(fields);
-                worker.hold(self.context_id, Held { headers, peer })?;
+                let passed = Rc::clone(&self.passed);
+                worker.hold(
+                    self.context_id,
+                    Held {
+                        headers,
+                        peer,
+                        since: now,
+                        passed,
+                    },
+                )?;
                 return Ok(Action::Pause);
             }
             decision = Engine::refuse(Reason::Overloaded);
         }
-        apply(worker.engine()?, &decision, &request)
+        apply(worker.engine()?, &decision, &request, &self.passed)
     }
-}
 
-impl HttpFilter {
     /// Backends may merge trailers into headers, so what may not stand in one may not stand in the other.
     fn on_trailers(&self) -> Result<Action, HostError> {
-        let mut worker = self.worker.try_borrow_mut().map_err(|_| HostError)?;
-        if worker.is_held(self.context_id) {
+        if !self.passed.get() {
             return Ok(Action::Pause);
         }
+        let mut worker = self.worker.try_borrow_mut().map_err(|_| HostError)?;
         let trailers = HeaderBuffer::of_trailers()?;
         for name in worker.engine()?.forged_trailers(Headers(&trailers.fields()?)) {
             host::remove_request_trailer(&name)?;
@@ -67,10 +86,11 @@ impl HttpContext for HttpFilter {
     }
 
     fn on_http_request_body(&mut self, _size: usize, _end_of_stream: bool) -> Action {
-        // A body must not carry a held request past the filter.
-        match self.worker.try_borrow() {
-            Ok(worker) if !worker.is_held(self.context_id) => Action::Continue,
-            _ => Action::Pause,
+        // A body must not carry a request past the filter that is held, refused or was never decided about.
+        if self.passed.get() {
+            Action::Continue
+        } else {
+            Action::Pause
         }
     }
 
@@ -94,6 +114,7 @@ pub(crate) fn apply(
     engine: &Engine,
     decision: &Decision,
     request: &Request<'_>,
+    passed: &Passed,
 ) -> Result<Action, HostError> {
     host::set_audit_event(&engine.audit_event(decision, request, host::now()))?;
     match decision {
@@ -104,6 +125,7 @@ pub(crate) fn apply(
             for (name, value) in &allowed.set {
                 host::set_request_header(name, value)?;
             }
+            passed.set(true);
             Ok(Action::Continue)
         }
         Decision::Deny(denied) => {

@@ -12,9 +12,12 @@
     clippy::unwrap_used
 )]
 
+mod crypto;
 mod host;
 mod http;
+mod metrics;
 mod randomness;
+mod sharing;
 mod worker;
 
 use proxy_wasm::types::LogLevel;

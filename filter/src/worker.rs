@@ -2,29 +2,38 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     rc::Rc,
     time::Duration,
 };
 
-use isthmus_engine::{Decision, Engine, FetchError, KeySourceId};
+use isthmus_engine::{
+    Decision, Engine, FetchError, Fetched, KeySourceId, KeyStatus, Progress, Reason, UnixMillis,
+};
 use proxy_wasm::{
     traits::{Context, HttpContext, RootContext},
     types::{Action, ContextType, LogLevel},
 };
 
 use crate::{
+    crypto::EnvoyCrypto,
     host::{self, HeaderBuffer, HostError, PeerFacts},
-    http::{apply, refuse_blindly, HttpFilter},
+    http::{apply, refuse_blindly, HttpFilter, Passed},
+    metrics::Metrics,
+    sharing::{self, Claim, News},
 };
 
-/// How often due fetches are looked for.
+/// How often due fetches and the other workers' keys are looked for.
 const TICK: Duration = Duration::from_millis(500);
+/// The same while requests wait.
+const TICK_WHILE_HELD: Duration = Duration::from_millis(20);
 /// As soon as possible: fetches are started from the root context, so that their answers find it even when the request
 /// that needed them is gone.
 const AT_ONCE: Duration = Duration::from_millis(1);
 /// Requests that may wait for keys at the same time, per worker.
 const MAX_HELD: usize = 256;
+/// How long a request may wait for keys.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 /// More than any key set may have: what is longer reaches the engine as too long.
 const MAX_BODY: usize = 512 * 1024;
 
@@ -32,14 +41,22 @@ const MAX_BODY: usize = 512 * 1024;
 pub(crate) struct Held {
     pub(crate) headers: HeaderBuffer,
     pub(crate) peer: PeerFacts,
+    pub(crate) since: UnixMillis,
+    pub(crate) passed: Passed,
 }
 
 #[derive(Default)]
 pub(crate) struct Worker {
+    root_context_id: u32,
     engine: Option<Engine>,
+    metrics: Metrics,
     /// Ordered, so that those who came first are let go first.
     held: BTreeMap<u32, Held>,
     fetches: HashMap<u32, KeySourceId>,
+    /// The sources that this worker fetches for all.
+    claimed: HashSet<KeySourceId>,
+    /// The sources that another worker fetches and this one waits for.
+    awaited: HashSet<KeySourceId>,
 }
 
 impl Worker {
@@ -58,17 +75,58 @@ impl Worker {
         Ok(())
     }
 
-    pub(crate) fn is_held(&self, context_id: u32) -> bool {
-        self.held.contains_key(&context_id)
-    }
-
     pub(crate) fn release(&mut self, context_id: u32) {
         self.held.remove(&context_id);
+    }
+
+    fn key_status(&mut self, source: KeySourceId) -> Result<KeyStatus<'_>, HostError> {
+        self.engine()?.key_status_of(source).ok_or(HostError)
+    }
+
+    /// Takes what came of the other workers' fetches since the last time.
+    fn take_shared_keys(&mut self, now: UnixMillis) -> Result<(), HostError> {
+        let engine = self.engine()?;
+        let known: Vec<_> = engine
+            .key_status()
+            .filter_map(|status| Some((status.source, status.address?, status.fetched_at)))
+            .collect();
+        for (source, address, fetched_at) in known {
+            // What cannot be read is fetched by each worker.
+            match sharing::news(&address, fetched_at, now) {
+                Ok(News::Keys(keys)) => {
+                    let taken = self
+                        .engine()?
+                        .share_keys(source, keys.fetched(), keys.fetched_at, now);
+                    if taken.is_ok() {
+                        self.awaited.remove(&source);
+                        self.decide_held();
+                    }
+                }
+                Ok(News::Failure) if self.awaited.remove(&source) => {
+                    self.finish_fetch(source, Err(FetchError::Elsewhere))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn start_due_fetches(&mut self) -> Result<(), HostError> {
         let now = host::now();
         for fetch in self.engine()?.due_fetches(now) {
+            let address = self.key_status(fetch.source)?.address.ok_or(HostError)?;
+            if !self.claimed.contains(&fetch.source) {
+                // Without shared data every worker fetches for itself.
+                match sharing::claim(&address, now).unwrap_or(Claim::Granted) {
+                    Claim::Granted => {
+                        self.claimed.insert(fetch.source);
+                    }
+                    Claim::Elsewhere => {
+                        self.awaited.insert(fetch.source);
+                        continue;
+                    }
+                }
+            }
             match host::dispatch(&fetch) {
                 Ok(token) => {
                     self.fetches.insert(token, fetch.source);
@@ -82,25 +140,48 @@ impl Worker {
     fn finish_fetch(
         &mut self,
         source: KeySourceId,
-        outcome: Result<&[u8], FetchError>,
+        outcome: Result<Fetched<'_>, FetchError>,
     ) -> Result<(), HostError> {
         let now = host::now();
-        let engine = self.engine()?;
-        if let Err(error) = engine.fetched(source, outcome, now) {
-            let provider = engine.provider_name(source);
-            host::log(
-                LogLevel::Warn,
-                &format!("isthmus: keys of provider {provider}: {error}"),
-            );
+        let progress = self.engine()?.fetched(source, outcome, now);
+        match progress {
+            // That worker has said why.
+            Ok(_) | Err(FetchError::Elsewhere) => {}
+            Err(error) => {
+                let provider = self.key_status(source)?.provider;
+                let message = format!("isthmus: keys of provider {provider}: {error}");
+                host::log(LogLevel::Warn, &message);
+            }
+        }
+        self.metrics.count_fetch(source, progress);
+        // The keys follow a discovery document at once, and by the same worker.
+        if progress != Ok(Progress::Discovered) && self.claimed.remove(&source) {
+            // What cannot be shared is fetched by each worker.
+            let _ = self.tell_others(source, outcome.ok().filter(|_| progress.is_ok()), now);
         }
         self.decide_held();
         Ok(())
     }
 
-    /// Asks again for every request that waits. Those that must wait on stay.
+    fn tell_others(
+        &mut self,
+        source: KeySourceId,
+        keys: Option<Fetched<'_>>,
+        now: UnixMillis,
+    ) -> Result<(), HostError> {
+        let status = self.key_status(source)?;
+        let fetched_at = status.fetched_at;
+        let address = status.address.ok_or(HostError)?;
+        match keys.zip(fetched_at) {
+            Some((keys, fetched_at)) => sharing::publish(&address, keys, fetched_at),
+            None => sharing::report_failure(&address, now),
+        }
+    }
+
+    /// Asks again for every request that waits. Those that must wait on stay. Afterwards the host speaks of the root context
+    /// again, from which all fetches are made.
     fn decide_held(&mut self) {
-        let waiting = std::mem::take(&mut self.held);
-        for (context_id, request) in waiting {
+        for (context_id, request) in std::mem::take(&mut self.held) {
             if host::speak_of(context_id).is_err() {
                 continue;
             }
@@ -114,38 +195,74 @@ impl Worker {
                 }
             }
         }
+        let _ = host::speak_of(self.root_context_id);
     }
 
     fn decide_one(&mut self, held: &Held) -> Result<Decision, HostError> {
         let engine = self.engine()?;
         let fields = held.headers.fields()?;
         let request = host::request(&fields, &held.peer);
-        let decision = engine.decide(&request, host::now());
-        if !matches!(decision, Decision::Wait) && apply(engine, &decision, &request)? == Action::Continue {
+        let now = host::now();
+        let mut decision = engine.decide(&request, now);
+        if matches!(decision, Decision::Wait) && now.since(held.since) >= MAX_WAIT {
+            decision = Engine::refuse(Reason::KeysUnavailable);
+        }
+        let waits = matches!(decision, Decision::Wait);
+        if !waits && apply(engine, &decision, &request, &held.passed)? == Action::Continue {
             host::resume_request()?;
         }
         Ok(decision)
+    }
+
+    fn has_waited_too_long(&self, now: UnixMillis) -> bool {
+        self.held.values().any(|held| now.since(held.since) >= MAX_WAIT)
+    }
+
+    fn tick(&mut self) -> Result<(), HostError> {
+        let now = host::now();
+        self.take_shared_keys(now)?;
+        self.start_due_fetches()?;
+        if self.has_waited_too_long(now) {
+            self.decide_held();
+        }
+        if let Some(engine) = &self.engine {
+            self.metrics.record_key_age(engine, now);
+        }
+        Ok(())
     }
 }
 
 /// The root context: one per worker and configuration.
 pub(crate) struct Root {
-    context_id: u32,
     worker: Rc<RefCell<Worker>>,
 }
 
 impl Root {
     pub(crate) fn new(context_id: u32) -> Self {
+        let worker = Worker {
+            root_context_id: context_id,
+            ..Worker::default()
+        };
         Self {
-            context_id,
-            worker: Rc::default(),
+            worker: Rc::new(RefCell::new(worker)),
         }
     }
 
     fn configure(&self) -> Result<(), HostError> {
-        match Engine::new(&host::configuration()) {
-            Ok(engine) => {
-                self.worker.try_borrow_mut().map_err(|_| HostError)?.engine = Some(engine);
+        let configured = Engine::new(&host::configuration()).and_then(|mut engine| {
+            let by_host = engine.offer_host_crypto(Rc::new(EnvoyCrypto))?;
+            Ok((engine, by_host))
+        });
+        match configured {
+            Ok((engine, by_host)) => {
+                let crypto = if by_host { "host" } else { "rust" };
+                host::log(
+                    LogLevel::Debug,
+                    &format!("isthmus: signatures are verified by: {crypto}"),
+                );
+                let mut worker = self.worker.try_borrow_mut().map_err(|_| HostError)?;
+                worker.metrics = Metrics::define(&engine);
+                worker.engine = Some(engine);
                 host::set_tick_period(AT_ONCE)
             }
             Err(error) => {
@@ -164,18 +281,26 @@ impl Context for Root {
         let Some(source) = worker.fetches.remove(&token_id) else {
             return;
         };
-        let body;
+        let (body, cache_control);
         let outcome = match host::response_status() {
             Some(200) => {
                 body = host::response_body(body_size.min(MAX_BODY));
-                Ok(body.as_slice())
+                cache_control = host::response_cache_control();
+                Ok(Fetched {
+                    body: &body,
+                    cache_control: cache_control.as_deref(),
+                })
             }
             Some(status) => Err(FetchError::Status(status)),
             None => Err(FetchError::Unreachable),
         };
-        // Without an engine no request is held and nothing is lost.
-        let _ = worker.finish_fetch(source, outcome);
-        let _ = host::speak_of(self.context_id);
+        // Keys follow a discovery document at once.
+        let started = worker
+            .finish_fetch(source, outcome)
+            .and_then(|()| worker.start_due_fetches());
+        if started.is_err() {
+            host::log(LogLevel::Error, "isthmus: the host refused a fetch of keys");
+        }
     }
 }
 
@@ -188,9 +313,13 @@ impl RootContext for Root {
         let Ok(mut worker) = self.worker.try_borrow_mut() else {
             return;
         };
-        let started = worker.start_due_fetches();
-        let _ = host::speak_of(self.context_id);
-        if started.is_err() || host::set_tick_period(TICK).is_err() {
+        let ticked = worker.tick();
+        let period = if worker.held.is_empty() {
+            TICK
+        } else {
+            TICK_WHILE_HELD
+        };
+        if ticked.is_err() || host::set_tick_period(period).is_err() {
             host::log(
                 LogLevel::Error,
                 "isthmus: the host refused to schedule the fetching of keys",

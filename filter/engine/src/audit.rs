@@ -80,8 +80,11 @@ impl Facts<'_> {
         if let Some(provider) = self.provider {
             actor.insert(
                 "idp".into(),
-                json!({"name": provider.name, "issuer": provider.issuer}),
+                json!({"name": provider.name, "issuer": self.issuer()}),
             );
+        }
+        if let Some(client) = self.caller.and_then(|caller| caller.identity.client.as_deref()) {
+            actor.insert("app_uid".into(), bounded(client).into());
         }
         if let Some(session) = self.session() {
             actor.insert("session".into(), session);
@@ -155,17 +158,21 @@ impl Facts<'_> {
     fn user(&self) -> Value {
         let subject = self.caller.and_then(|caller| caller.identity.subject.as_deref());
         match (subject, self.provider) {
-            (Some(subject), Some(provider)) => {
-                json!({"uid": bounded(subject), "domain": provider.issuer})
+            (Some(subject), Some(_)) => {
+                json!({"uid": bounded(subject), "domain": self.issuer()})
             }
-            (None, Some(provider)) => json!({"name": "unnamed", "domain": provider.issuer}),
+            (None, Some(_)) => json!({"name": "unnamed", "domain": self.issuer()}),
             _ => json!({"name": "unauthenticated"}),
         }
     }
 
+    fn issuer(&self) -> Option<&str> {
+        self.caller.map(|caller| bounded(&caller.identity.issuer))
+    }
+
     fn session(&self) -> Option<Value> {
         let token_id = self.caller?.identity.token_id.as_deref()?;
-        Some(json!({"uid": bounded(token_id), "issuer": self.provider?.issuer}))
+        Some(json!({"uid": bounded(token_id), "issuer": self.issuer()}))
     }
 
     fn source(&self) -> Value {

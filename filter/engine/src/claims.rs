@@ -22,18 +22,43 @@ impl ClaimPath {
             .try_fold(claims.get(first)?, |value, name| value.as_object()?.get(name))
     }
 
-    /// Whether the claim is one of `values`, or a list in which one of them stands.
+    /// Whether the claim is one of `values`, or a list in which one of them stands. Numbers and booleans count as their text.
+    /// The claims `scope` and `scp` are lists that are written as one text with spaces (RFC 8693, section 4.2; Entra).
     pub(crate) fn holds_any(&self, claims: &Claims, values: &[String]) -> bool {
-        let listed = |value: &Value| {
-            value
-                .as_str()
-                .is_some_and(|text| values.iter().any(|candidate| candidate == text))
+        let wanted = |text: &str| values.iter().any(|candidate| candidate == text);
+        let listed = |value: &Value| match value {
+            Value::String(text) => wanted(text),
+            Value::Number(number) => wanted(&number.to_string()),
+            Value::Bool(flag) => wanted(if *flag { "true" } else { "false" }),
+            _ => false,
         };
         match self.find(claims) {
             Some(Value::Array(elements)) => elements.iter().any(listed),
+            Some(Value::String(text)) if self.is_scope() => text.split(' ').any(wanted),
             Some(value) => listed(value),
             None => false,
         }
+    }
+
+    fn is_scope(&self) -> bool {
+        self.0.last().is_some_and(|name| name == "scope" || name == "scp")
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for ClaimPath {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ClaimPath".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A claim's name, or the names on the way down into nested objects.",
+            "oneOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}
+            ]
+        })
     }
 }
 
@@ -77,6 +102,7 @@ impl<'de> Deserialize<'de> for ClaimPath {
 /// How a claim is written into a header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) enum Format {
     /// A string, number or boolean as text.
     #[default]

@@ -1,52 +1,414 @@
-//! Where a caller's credential lies in a request (RFC 6750, section 2.1).
+//! Where a caller's credential lies in a request (RFC 6750, section 2), and the request without it.
 
-use crate::{Reason, Request};
+use std::fmt;
 
-/// The header that carries it.
-pub(crate) const HEADER: &str = "authorization";
+use crate::{
+    config::{ConfigError, SourceConfig},
+    Headers, Reason, Request,
+};
 
-/// The bearer token of a request. Two candidates are no credential: a proxy and a backend could each take another one.
+/// The header field of RFC 6750, section 2.1.
+pub(crate) const AUTHORIZATION: &str = "authorization";
+const COOKIE: &str = "cookie";
+
+/// A place in which a token may lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A header field, and what stands before the token there, in any case.
+    Header { name: String, prefix: String },
+    /// A parameter of the query.
+    Query(String),
+    /// A cookie (RFC 6265).
+    Cookie(String),
+}
+
+impl Source {
+    /// `Authorization: Bearer …`.
+    pub(crate) fn bearer() -> Self {
+        Self::Header {
+            name: AUTHORIZATION.to_owned(),
+            prefix: "Bearer ".to_owned(),
+        }
+    }
+
+    pub(crate) fn compile(config: SourceConfig, at: &str) -> Result<Self, ConfigError> {
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~!#$%&'*+^`|".contains(&byte);
+        let named = |name: String, field: &str| {
+            if name.is_empty() || !name.bytes().all(token) {
+                return Err(ConfigError::at(format_args!("{at}.{field}"), "expected a name"));
+            }
+            Ok(name)
+        };
+        match (config.header, config.query, config.cookie) {
+            (Some(header), None, None) => {
+                let name = named(header, "header")?;
+                let problem = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                    "expected a name in lower case"
+                } else if matches!(name.as_str(), COOKIE | "host" | "x-request-id")
+                    || name.starts_with("x-isthmus-")
+                {
+                    "expected a header that carries a token and nothing else"
+                } else {
+                    let prefix = config.prefix.unwrap_or_else(|| match name.as_str() {
+                        AUTHORIZATION => "Bearer ".to_owned(),
+                        _ => String::new(),
+                    });
+                    return Ok(Self::Header { name, prefix });
+                };
+                Err(ConfigError::at(format_args!("{at}.header"), problem))
+            }
+            (None, Some(query), None) if config.prefix.is_none() => named(query, "query").map(Self::Query),
+            (None, None, Some(cookie)) if config.prefix.is_none() => {
+                named(cookie, "cookie").map(Self::Cookie)
+            }
+            _ => Err(ConfigError::at(
+                at,
+                "expected one of \"header\" (with or without \"prefix\"), \"query\" and \"cookie\"",
+            )),
+        }
+    }
+
+    /// The header field's name, if the place is a header field of its own.
+    pub(crate) fn header_name(&self) -> Option<&str> {
+        match self {
+            Self::Header { name, .. } => Some(name),
+            Self::Query(_) | Self::Cookie(_) => None,
+        }
+    }
+
+    /// What lies in this place, each as often as it is there. An error says that the place holds something that can be read in
+    /// two ways, or not at all.
+    fn candidates<'a>(&self, request: &Request<'a>) -> Result<Vec<&'a str>, Reason> {
+        match self {
+            Self::Header { name, prefix } => header(request, name, prefix),
+            Self::Query(name) => Ok(pairs(query(request), '&')
+                .filter(|(candidate, _)| is_parameter(candidate, name))
+                .map(|(_, value)| value)
+                .collect()),
+            Self::Cookie(name) => {
+                let mut found = Vec::new();
+                for field in request
+                    .headers
+                    .iter()
+                    .filter(|(field, _)| *field == COOKIE.as_bytes())
+                {
+                    let field = std::str::from_utf8(field.1).map_err(|_| Reason::MalformedToken)?;
+                    found.extend(
+                        pairs(field, ';')
+                            .filter(|(candidate, _)| candidate.trim() == name)
+                            .map(|(_, value)| value.trim()),
+                    );
+                }
+                Ok(found)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header { name, .. } => write!(formatter, "in the header {name}"),
+            Self::Query(name) => write!(formatter, "in the query parameter {name}"),
+            Self::Cookie(name) => write!(formatter, "in the cookie {name}"),
+        }
+    }
+}
+
+/// The token of a request, and its place among `sources`. Two candidates are no credential: a proxy and a backend could each
+/// take another one.
+pub(crate) fn find<'a>(request: &Request<'a>, sources: &[Source]) -> Result<(&'a str, usize), Reason> {
+    let mut found = None;
+    for (place, source) in sources.iter().enumerate() {
+        for token in source.candidates(request)? {
+            if found.replace((token, place)).is_some() {
+                return Err(Reason::AmbiguousToken);
+            }
+        }
+    }
+    found.ok_or(Reason::MissingToken)
+}
+
 /// Envoy joins repeated fields by commas for some readers, so a comma counts as two.
-pub(crate) fn bearer_token<'a>(request: &Request<'a>) -> Result<&'a str, Reason> {
-    let mut fields = request.headers.all(HEADER);
-    let field = fields.next().ok_or(Reason::MissingToken)?;
+fn header<'a>(request: &Request<'a>, name: &str, prefix: &str) -> Result<Vec<&'a str>, Reason> {
+    let mut fields = request
+        .headers
+        .iter()
+        .filter(|(field, _)| *field == name.as_bytes())
+        .map(|(_, value)| value);
+    let Some(field) = fields.next() else {
+        return Ok(Vec::new());
+    };
     if fields.next().is_some() || field.contains(&b',') {
         return Err(Reason::AmbiguousToken);
     }
     let field = std::str::from_utf8(field).map_err(|_| Reason::MalformedToken)?;
-    match field.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("Bearer") => Ok(token),
-        _ => Err(Reason::MissingToken),
+    let token = field
+        .split_at_checked(prefix.len())
+        .filter(|(start, _)| start.eq_ignore_ascii_case(prefix))
+        .map(|(_, token)| token);
+    Ok(token.into_iter().collect())
+}
+
+fn query<'a>(request: &Request<'a>) -> &'a str {
+    let target = request.path_and_query().unwrap_or_default();
+    target.split_once('?').map_or("", |(_, query)| query)
+}
+
+fn pairs(text: &str, separator: char) -> impl Iterator<Item = (&str, &str)> {
+    text.split(separator)
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// Whether a parameter has this name in any spelling that a backend decodes to it.
+fn is_parameter(candidate: &str, name: &str) -> bool {
+    let mut bytes = candidate.bytes();
+    let decoded: Vec<u8> = std::iter::from_fn(|| {
+        Some(match bytes.next()? {
+            b'%' => {
+                let rest = bytes.clone();
+                let digit = |byte: u8| {
+                    char::from(byte)
+                        .to_digit(16)
+                        .and_then(|digit| u8::try_from(digit).ok())
+                };
+                match (bytes.next().and_then(digit), bytes.next().and_then(digit)) {
+                    (Some(high), Some(low)) => high << 4 | low,
+                    _ => {
+                        bytes = rest;
+                        b'%'
+                    }
+                }
+            }
+            byte => byte,
+        })
+    })
+    .collect();
+    decoded == name.as_bytes()
+}
+
+/// What must be done to a request so that no place of `sources` holds a credential any more.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stripped {
+    /// The header fields that go.
+    pub(crate) remove: Vec<String>,
+    /// The header fields that stay in part.
+    pub(crate) set: Vec<(String, String)>,
+}
+
+impl Stripped {
+    pub(crate) fn of(headers: Headers<'_>, sources: &[Source]) -> Self {
+        let mut stripped = Self::default();
+        let cookies: Vec<&str> = names(sources, |source| match source {
+            Source::Cookie(name) => Some(name),
+            _ => None,
+        });
+        let parameters: Vec<&str> = names(sources, |source| match source {
+            Source::Query(name) => Some(name),
+            _ => None,
+        });
+        if !cookies.is_empty() {
+            stripped.strip_cookies(headers, &cookies);
+        }
+        if !parameters.is_empty() {
+            stripped.strip_parameters(headers, &parameters);
+        }
+        stripped
     }
+
+    fn strip_cookies(&mut self, headers: Headers<'_>, names: &[&str]) {
+        let fields: Vec<&[u8]> = headers.all(COOKIE).collect();
+        let is_one = |pair: &str| {
+            let name = pair.split_once('=').map_or(pair, |(name, _)| name).trim();
+            names.contains(&name)
+        };
+        let texts: Option<Vec<&str>> = fields
+            .iter()
+            .map(|field| std::str::from_utf8(field).ok())
+            .collect();
+        let Some(texts) = texts else {
+            // Bytes that are no text may hide the cookie from us and not from the backend.
+            return self.remove.push(COOKIE.to_owned());
+        };
+        if !texts.iter().flat_map(|text| text.split(';')).any(is_one) {
+            return;
+        }
+        let kept: Vec<&str> = texts
+            .iter()
+            .flat_map(|text| text.split(';'))
+            .filter(|pair| !is_one(pair))
+            .map(str::trim)
+            .collect();
+        if kept.is_empty() {
+            self.remove.push(COOKIE.to_owned());
+        } else {
+            self.set.push((COOKIE.to_owned(), kept.join("; ")));
+        }
+    }
+
+    fn strip_parameters(&mut self, headers: Headers<'_>, names: &[&str]) {
+        let Some((path, query)) = headers
+            .only_text(":path")
+            .and_then(|target| target.split_once('?'))
+        else {
+            return;
+        };
+        let is_one = |pair: &&str| {
+            let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
+            names.iter().any(|own| is_parameter(name, own))
+        };
+        if query.split('&').any(|pair| is_one(&pair)) {
+            let kept: Vec<&str> = query.split('&').filter(|pair| !is_one(pair)).collect();
+            let target = if kept.is_empty() {
+                path.to_owned()
+            } else {
+                format!("{path}?{}", kept.join("&"))
+            };
+            self.set.push((":path".to_owned(), target));
+        }
+    }
+}
+
+fn names<'s>(sources: &'s [Source], name: impl Fn(&'s Source) -> Option<&'s String>) -> Vec<&'s str> {
+    sources.iter().filter_map(name).map(String::as_str).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{json, Value};
     use wasm_bindgen_test::wasm_bindgen_test;
 
     use super::*;
-    use crate::{Headers, Peer};
+    use crate::Peer;
 
-    fn token(fields: &[&[u8]]) -> Result<String, Reason> {
-        let fields: Vec<(&[u8], &[u8])> = fields.iter().map(|value| (HEADER.as_bytes(), *value)).collect();
+    fn sources(config: Value) -> Vec<Source> {
+        let config: Vec<SourceConfig> = serde_json::from_value(config).unwrap();
+        config
+            .into_iter()
+            .map(|source| Source::compile(source, "s").unwrap())
+            .collect()
+    }
+
+    fn token(fields: &[(&str, &[u8])], sources: &[Source]) -> Result<(String, usize), Reason> {
+        let fields: Vec<(&[u8], &[u8])> = fields
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), *value))
+            .collect();
         let request = Request {
             headers: Headers(&fields),
             peer: Peer::default(),
         };
-        bearer_token(&request).map(str::to_owned)
+        find(&request, sources).map(|(token, place)| (token.to_owned(), place))
     }
 
     #[wasm_bindgen_test(unsupported = test)]
     fn takes_one_bearer_token_and_nothing_that_could_be_two() {
-        assert_eq!(token(&[b"Bearer abc"]), Ok("abc".into()));
-        assert_eq!(token(&[b"bEARER abc"]), Ok("abc".into()));
-        assert_eq!(token(&[]), Err(Reason::MissingToken));
-        assert_eq!(token(&[b""]), Err(Reason::MissingToken));
-        assert_eq!(token(&[b"Bearer"]), Err(Reason::MissingToken));
-        assert_eq!(token(&[b"Basic YTpi"]), Err(Reason::MissingToken));
-        assert_eq!(token(&[b"Bearer a", b"Bearer a"]), Err(Reason::AmbiguousToken));
-        assert_eq!(token(&[b"Bearer a", b"Basic YTpi"]), Err(Reason::AmbiguousToken));
-        assert_eq!(token(&[b"Bearer a,Bearer b"]), Err(Reason::AmbiguousToken));
-        assert_eq!(token(&[b"Bearer \xff"]), Err(Reason::MalformedToken));
+        let bearer = |fields: &[&[u8]]| {
+            let fields: Vec<(&str, &[u8])> = fields.iter().map(|value| ("authorization", *value)).collect();
+            token(&fields, &[Source::bearer()]).map(|(token, _)| token)
+        };
+        assert_eq!(bearer(&[b"Bearer abc"]), Ok("abc".into()));
+        assert_eq!(bearer(&[b"bEARER abc"]), Ok("abc".into()));
+        assert_eq!(bearer(&[]), Err(Reason::MissingToken));
+        assert_eq!(bearer(&[b""]), Err(Reason::MissingToken));
+        assert_eq!(bearer(&[b"Bearer"]), Err(Reason::MissingToken));
+        assert_eq!(bearer(&[b"Basic YTpi"]), Err(Reason::MissingToken));
+        assert_eq!(bearer(&[b"Bearer a", b"Bearer a"]), Err(Reason::AmbiguousToken));
+        assert_eq!(bearer(&[b"Bearer a", b"Basic YTpi"]), Err(Reason::AmbiguousToken));
+        assert_eq!(bearer(&[b"Bearer a,Bearer b"]), Err(Reason::AmbiguousToken));
+        assert_eq!(bearer(&[b"Bearer \xff"]), Err(Reason::MalformedToken));
+        assert_eq!(bearer(&["B\u{e9}arer a".as_bytes()]), Err(Reason::MissingToken));
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn tokens_lie_where_the_configuration_says_and_in_one_place_only() {
+        let sources = sources(
+            json!([{"header": "x-token"}, {"query": "access_token"}, {"cookie": "id"}, {"header": "x-amz", "prefix": "JWT "}]),
+        );
+        for (fields, expected) in [
+            (&[("x-token", &b"abc"[..])][..], Ok(("abc".into(), 0))),
+            (&[(":path", b"/p?x=1&access_token=abc")], Ok(("abc".into(), 1))),
+            (&[(":path", b"/p?access%5Ftoken=abc")], Ok(("abc".into(), 1))),
+            (&[(":path", b"/p?access_token=")], Ok((String::new(), 1))),
+            (&[(":path", b"/access_token=abc")], Err(Reason::MissingToken)),
+            (
+                &[(":path", b"/p?a=1"), ("cookie", b"a=b; id=abc;c=d")],
+                Ok(("abc".into(), 2)),
+            ),
+            (&[("cookie", b"aid=abc")], Err(Reason::MissingToken)),
+            (&[("cookie", b"id=\xff")], Err(Reason::MalformedToken)),
+            (&[("x-amz", b"jwt abc")], Ok(("abc".into(), 3))),
+            (&[("x-amz", b"Bearer abc")], Err(Reason::MissingToken)),
+            (&[("authorization", b"Bearer abc")], Err(Reason::MissingToken)),
+            (
+                &[("x-token", b"abc"), ("cookie", b"id=abc")],
+                Err(Reason::AmbiguousToken),
+            ),
+            (
+                &[(":path", b"/p?access_token=a&access%5ftoken=b")],
+                Err(Reason::AmbiguousToken),
+            ),
+            (
+                &[("cookie", b"id=a"), ("cookie", b"id=a")],
+                Err(Reason::AmbiguousToken),
+            ),
+            (
+                &[("x-token", b"a"), ("x-token", b"a")],
+                Err(Reason::AmbiguousToken),
+            ),
+        ] {
+            assert_eq!(token(fields, &sources), expected, "{fields:?}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn the_forwarded_request_holds_no_token_and_everything_else() {
+        let sources = sources(json!([{"query": "access_token"}, {"cookie": "id"}]));
+        for (fields, expected) in [
+            (
+                &[(":path", &b"/p?access_token=abc"[..])][..],
+                json!([[":path", "/p"]]),
+            ),
+            (
+                &[(":path", b"/p?a=1&access%5Ftoken=abc&&b")],
+                json!([[":path", "/p?a=1&&b"]]),
+            ),
+            (&[(":path", b"/p?a=1")], json!([])),
+            (&[("cookie", b"a=b; id=abc;c=d")], json!([["cookie", "a=b; c=d"]])),
+            (
+                &[("cookie", b"a=b"), ("cookie", b"id=abc")],
+                json!([["cookie", "a=b"]]),
+            ),
+            (&[("cookie", b"id=abc")], json!(["cookie"])),
+            (&[("cookie", b"a=b;\xff;id=abc")], json!(["cookie"])),
+            (&[("cookie", b"a=b")], json!([])),
+        ] {
+            let headers: Vec<(&[u8], &[u8])> = fields
+                .iter()
+                .map(|(name, value)| (name.as_bytes(), *value))
+                .collect();
+            let stripped = Stripped::of(Headers(&headers), &sources);
+            let mut changes: Vec<Value> = stripped.remove.into_iter().map(Value::from).collect();
+            changes.extend(stripped.set.into_iter().map(|(name, value)| json!([name, value])));
+            assert_eq!(Value::Array(changes), expected, "{fields:?}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_source_is_one_named_place() {
+        for (config, path) in [
+            (json!({}), "s"),
+            (json!({"header": "a", "query": "b"}), "s"),
+            (json!({"query": "b", "prefix": "x"}), "s"),
+            (json!({"header": ""}), "s.header"),
+            (json!({"header": "X-Token"}), "s.header"),
+            (json!({"header": "cookie"}), "s.header"),
+            (json!({"header": "x-isthmus-role"}), "s.header"),
+            (json!({"cookie": "a=b"}), "s.cookie"),
+            (json!({"query": "a b"}), "s.query"),
+        ] {
+            let source: SourceConfig = serde_json::from_value(config.clone()).unwrap();
+            assert_eq!(Source::compile(source, "s").unwrap_err().path, path, "{config}");
+        }
     }
 }

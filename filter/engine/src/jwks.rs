@@ -1,61 +1,17 @@
-//! Key sets (RFC 7517) and the verification of signatures with their keys (RFC 7518).
+//! Key sets (RFC 7517): which keys a provider has, and which of them a token is to be verified with.
 
-use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine as _};
-use jwt_compact::{
-    alg::{Rsa, RsaPublicKey, RsaSignature},
-    Algorithm as _, AlgorithmSignature as _,
-};
-use rsa::BigUint;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::{strict_json, Reason};
+use crate::{
+    signature::{Algorithm, TestedHost, VerifyingKey},
+    strict_json, Reason,
+};
 
 /// The largest key set that is read, in bytes.
 pub(crate) const MAX_SET_BYTES: usize = 256 * 1024;
 /// The most keys that a set may hold.
 const MAX_KEYS: usize = 64;
-const MIN_RSA_BITS: usize = 2048;
-const MAX_RSA_BITS: usize = 8192;
-
-/// The signature algorithms that tokens may use (RFC 7518, section 3.1). `none` is not among them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub(crate) enum Algorithm {
-    Rs256,
-    Rs384,
-    Rs512,
-    Ps256,
-    Ps384,
-    Ps512,
-}
-
-impl Algorithm {
-    /// The algorithm of that exact name, if it is known.
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "RS256" => Self::Rs256,
-            "RS384" => Self::Rs384,
-            "RS512" => Self::Rs512,
-            "PS256" => Self::Ps256,
-            "PS384" => Self::Ps384,
-            "PS512" => Self::Ps512,
-            _ => return None,
-        })
-    }
-
-    fn rsa(self) -> Rsa {
-        match self {
-            Self::Rs256 => Rsa::rs256(),
-            Self::Rs384 => Rsa::rs384(),
-            Self::Rs512 => Rsa::rs512(),
-            Self::Ps256 => Rsa::ps256(),
-            Self::Ps384 => Rsa::ps384(),
-            Self::Ps512 => Rsa::ps512(),
-        }
-    }
-}
 
 /// Why a key set as a whole cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -107,6 +63,16 @@ impl KeySet {
         Ok(Self { keys })
     }
 
+    /// The set without symmetric keys: one that came over the network is known to others, and whoever knows it can sign.
+    pub(crate) fn without_secrets(mut self) -> Result<Self, KeySetError> {
+        self.keys
+            .retain(|key| !matches!(key.verifying, VerifyingKey::Secret(_)));
+        if self.keys.is_empty() {
+            return Err(KeySetError::NoUsableKey);
+        }
+        Ok(self)
+    }
+
     /// The key for a token: the one its `kid` names, or without `kid` the only one that fits.
     pub(crate) fn select(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<&Key, Reason> {
         let mut fitting = self
@@ -127,39 +93,53 @@ impl KeySet {
     }
 }
 
-/// One public key and what it may be used for.
+/// One key and what it may be used for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
+    /// The issuer that this key speaks for, where the set says so. Entra's sets do: `{tenantid}` stands for the token's tenant.
+    pub(crate) issuer: Option<String>,
     kid: Option<String>,
     algorithm: Option<Algorithm>,
-    public: RsaPublicKey,
+    verifying: VerifyingKey,
 }
 
 impl Key {
-    /// Whether the signature over `signed` is this key's.
-    pub(crate) fn verify(&self, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> bool {
-        self.fits(algorithm)
-            && RsaSignature::try_from_slice(signature)
-                .is_ok_and(|signature| algorithm.rsa().verify_signature(&signature, &self.public, signed))
-    }
-
-    fn fits(&self, algorithm: Algorithm) -> bool {
-        self.algorithm.is_none_or(|own| own == algorithm)
-    }
-
-    fn from_jwk(jwk: &Map<String, Value>) -> Option<Self> {
-        if text(jwk, "kty")? != Some("RSA") || !may_verify(jwk)? {
+    /// Reads a JWK. Nothing if it is malformed, of a kind that is not known, or made for something else.
+    pub(crate) fn from_jwk(jwk: &Map<String, Value>) -> Option<Self> {
+        if !may_verify(jwk)? {
             return None;
         }
         let algorithm = match text(jwk, "alg")? {
             Some(name) => Some(Algorithm::from_name(name)?),
             None => None,
         };
-        Some(Self {
+        let key = Self {
+            issuer: text(jwk, "issuer")?.map(str::to_owned),
             kid: text(jwk, "kid")?.map(str::to_owned),
             algorithm,
-            public: rsa_key(text(jwk, "n")??, text(jwk, "e")??)?,
-        })
+            verifying: VerifyingKey::from_jwk(jwk)?,
+        };
+        algorithm.is_none_or(|own| key.fits(own)).then_some(key)
+    }
+
+    /// Whether the signature over `signed` is this key's.
+    pub(crate) fn verify(
+        &self,
+        algorithm: Algorithm,
+        signed: &[u8],
+        signature: &[u8],
+        host: Option<&TestedHost>,
+    ) -> bool {
+        self.fits(algorithm) && self.verifying.verify(algorithm, signed, signature, host)
+    }
+
+    /// Whether the key may be the one that this id names: it has the id, or none.
+    pub(crate) fn has_kid(&self, kid: Option<&str>) -> bool {
+        self.kid.is_none() || self.kid.as_deref() == kid
+    }
+
+    pub(crate) fn fits(&self, algorithm: Algorithm) -> bool {
+        self.algorithm.is_none_or(|own| own == algorithm) && self.verifying.fits(algorithm)
     }
 }
 
@@ -185,26 +165,19 @@ fn may_verify(jwk: &Map<String, Value>) -> Option<bool> {
     Some(for_signatures && for_verifying)
 }
 
-/// RFC 7518, section 6.3.1. Lengths from 2048 bits (the floor of RFC 7518, section 3.3) to 8192 bits (a bound on the
-/// cost of one verification); jwt-compact's own conversion would stop at 4096.
-fn rsa_key(modulus: &str, exponent: &str) -> Option<RsaPublicKey> {
-    let number = |text| Some(BigUint::from_bytes_be(&URL_SAFE_NO_PAD.decode(text).ok()?));
-    let (n, e) = (number(modulus)?, number(exponent)?);
-    let odd = n.to_bytes_le().first()? & 1 == 1;
-    if n.bits() < MIN_RSA_BITS || !odd {
-        return None;
-    }
-    RsaPublicKey::new_with_max_size(n, e, MAX_RSA_BITS).ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine as _};
     use serde_json::json;
     use wasm_bindgen_test::wasm_bindgen_test;
 
     use super::*;
 
     const N: &str = "xAE7eB6qugXyCAG3yhh7pkDkT65pHymX-P7KfIupjf59vsdo91bSP9C8H07pSAGQO1MV_xFj9VswgsCg4R6otmg5PV2He95lZdHtOcU5DXIg_pbhLdKXbi66GlVeK6ABZOUW3WYtnNHD-91gVuoeJT_DwtGGcp4ignkgXfkiEm4sw-4sfb4qdt5oLbyVpmW6x9cfa7vs2WTfURiCrBoUqgBo_-4WTiULmmHSGZHOjzwa8WtrtOQGsAFjIbno85jp6MnGGGZPYZbDAa_b3y5u-YpW7ypZrvD8BgtKVjgtQgZhLAGezMt0ua3DRrWnKqTZ0BJ_EyxOGuHJrLsn00fnMQ";
+
+    /// RFC 7515, appendix A.3.
+    const X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
+    const Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
 
     fn set(keys: Value) -> Result<KeySet, KeySetError> {
         KeySet::parse(json!({ "keys": keys }).to_string().as_bytes())
@@ -241,6 +214,56 @@ mod tests {
             let both = set(json!([bad, rsa(Some("good"), json!({}))])).unwrap();
             assert!(both.select(Some("good"), Algorithm::Rs256).is_ok(), "{bad}");
         }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn keys_out_of_bounds_or_off_their_curve_are_no_keys() {
+        let secret = |length: usize, alg: &str| json!({"kty": "oct", "alg": alg, "k": URL_SAFE_NO_PAD.encode(vec![7; length])});
+        for (jwk, usable) in [
+            (secret(32, "HS256"), true),
+            (secret(31, "HS256"), false),
+            (secret(48, "HS384"), true),
+            (secret(47, "HS384"), false),
+            (secret(64, "HS512"), true),
+            (secret(63, "HS512"), false),
+            (secret(64, "RS256"), false),
+            (secret(1025, "HS256"), false),
+            (rsa(None, json!({"alg": "ES256"})), false),
+            (rsa(None, json!({"e": "Ag"})), false),
+            (json!({"kty": "EC", "crv": "P-256", "x": X, "y": Y}), true),
+            (json!({"kty": "EC", "crv": "P-256", "x": X, "y": X}), false),
+            (json!({"kty": "EC", "crv": "P-384", "x": X, "y": Y}), false),
+            (json!({"kty": "EC", "crv": "secp256k1", "x": X, "y": Y}), false),
+            (
+                json!({"kty": "EC", "crv": "P-256", "alg": "ES384", "x": X, "y": Y}),
+                false,
+            ),
+            (
+                json!({"kty": "EC", "crv": "P-256", "alg": "ES521", "x": X, "y": Y}),
+                false,
+            ),
+            (json!({"kty": "EC", "crv": "P-256", "x": &X[2..], "y": Y}), false),
+            (json!({"kty": "OKP", "crv": "Ed25519", "x": X}), true),
+            (json!({"kty": "OKP", "crv": "Ed25519", "x": &X[2..]}), false),
+            (json!({"kty": "OKP", "crv": "X25519", "x": X}), false),
+        ] {
+            assert_eq!(set(json!([jwk])).is_ok(), usable, "{jwk}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_secret_that_came_over_the_network_is_no_key() {
+        let secret = json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode([7; 32])});
+        let both = set(json!([secret, rsa(None, json!({}))]))
+            .unwrap()
+            .without_secrets()
+            .unwrap();
+        assert_eq!(both.select(None, Algorithm::Hs256), Err(Reason::UnknownKey));
+        assert!(both.select(None, Algorithm::Rs256).is_ok());
+        assert_eq!(
+            set(json!([secret])).unwrap().without_secrets(),
+            Err(KeySetError::NoUsableKey)
+        );
     }
 
     #[wasm_bindgen_test(unsupported = test)]

@@ -1,6 +1,9 @@
-//! The life of one provider's key set: fetched before the first request, refreshed, kept while refreshing fails.
+//! The life of one provider's key set: fetched before the first request, refreshed before it is stale, kept while refreshing
+//! fails, asked for again when a token names a key that it does not hold.
 
-use std::time::Duration;
+mod remote;
+
+use std::{collections::VecDeque, time::Duration};
 
 use thiserror::Error;
 
@@ -9,14 +12,25 @@ use crate::{
     jwks::{KeySet, KeySetError},
     time::UnixMillis,
 };
+use remote::Remote;
 
-/// How long a key set is used before it is fetched again.
+/// How long a key set is used before it is fetched again, where neither the configuration nor the answer says.
 const REFRESH: Duration = Duration::from_secs(300);
+/// The bounds of what an answer may say.
+const REFRESH_FLOOR: Duration = Duration::from_secs(60);
+const REFRESH_CEILING: Duration = Duration::from_secs(24 * 3600);
+/// How long keys are used while the provider cannot be reached.
+const MAX_STALE: Duration = Duration::from_secs(24 * 3600);
 /// The first wait after a failed fetch; it doubles with each further one.
 const BACKOFF_START: Duration = Duration::from_secs(1);
 const BACKOFF_CEILING: Duration = Duration::from_secs(60);
 /// The least time between two fetches that unknown key ids cause: the rate at which a stranger can make us fetch.
-const MISS_INTERVAL: Duration = Duration::from_secs(5);
+const MISS_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a key id that the provider did not have is unknown without asking again.
+const MISS_MEMORY: Duration = Duration::from_secs(10);
+const MAX_MISSES: usize = 64;
+/// The longest key id that is asked for, in bytes.
+const MAX_KID: usize = 256;
 /// How long the provider may take to answer.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -41,6 +55,15 @@ pub struct Fetch {
     pub timeout: Duration,
 }
 
+/// A provider's answer with status 200.
+#[derive(Clone, Copy, Debug)]
+pub struct Fetched<'b> {
+    /// The body.
+    pub body: &'b [u8],
+    /// The `Cache-Control` field (RFC 9111, section 5.2), if there is one.
+    pub cache_control: Option<&'b str>,
+}
+
 /// Why a fetch brought no keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -54,6 +77,23 @@ pub enum FetchError {
     /// The answer is no usable key set.
     #[error("the provider's answer is no key set: {0}")]
     Unusable(&'static str),
+    /// The answer is no usable discovery document.
+    #[error("the provider's answer is no discovery document: {0}")]
+    Undiscovered(&'static str),
+    /// The fetch of another worker, for which this one waited, failed.
+    #[error("another worker's fetch failed")]
+    Elsewhere,
+}
+
+/// What came of a fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The discovery document came. The keys are due at once.
+    Discovered,
+    /// The keys came and are those from before.
+    Unchanged,
+    /// Other keys than before came.
+    Changed,
 }
 
 /// What a key source can say to a request.
@@ -64,77 +104,110 @@ pub(crate) enum Keys<'s> {
     Unavailable,
 }
 
+/// What is to be done about a key that the set does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Miss {
+    /// A fetch that may bring it is under way or comes soon.
+    Wait,
+    /// The provider was asked and does not have it.
+    Unknown,
+    /// The provider cannot be asked at present.
+    Unavailable,
+}
+
 #[derive(Debug)]
 pub(crate) struct KeySource {
     remote: Option<Remote>,
+    refresh: Option<Duration>,
+    max_stale: Duration,
     keys: Option<KeySet>,
+    /// When the fetch was started that brought the keys.
+    fetched_at: UnixMillis,
     in_flight_since: Option<UnixMillis>,
     last_attempt: Option<UnixMillis>,
     next_attempt: UnixMillis,
     failures: u32,
-}
-
-#[derive(Debug)]
-struct Remote {
-    cluster: String,
-    scheme: &'static str,
-    authority: String,
-    path: String,
+    /// Keys that requests asked for in vain, and since when.
+    misses: VecDeque<(String, UnixMillis)>,
 }
 
 impl KeySource {
-    pub(crate) fn compile(config: JwksConfig, at: &str) -> Result<Self, ConfigError> {
-        let (remote, keys) = match (config.uri, config.cluster, config.inline) {
-            (Some(uri), Some(cluster), None) => (Some(Remote::compile(&uri, cluster, at)?), None),
-            (None, None, Some(set)) => {
-                let keys = KeySet::from_value(&set)
-                    .map_err(|error| ConfigError::at(format_args!("{at}.inline"), error))?;
-                (None, Some(keys))
-            }
-            (Some(_), None, None) => {
-                let problem = "missing: the name of the Envoy cluster that reaches the provider";
-                return Err(ConfigError::at(format_args!("{at}.cluster"), problem));
-            }
-            _ => {
-                return Err(ConfigError::at(
-                    at,
-                    "expected either \"uri\" and \"cluster\", or \"inline\"",
-                ))
-            }
-        };
+    /// `issuers` are those that a discovery document may name.
+    pub(crate) fn compile(config: JwksConfig, issuers: Vec<String>, at: &str) -> Result<Self, ConfigError> {
+        let refresh = config.refresh.map(|span| span.0);
+        if refresh.is_some_and(|refresh| refresh < BACKOFF_START) {
+            return Err(ConfigError::at(
+                format_args!("{at}.refresh"),
+                "expected at least \"1s\"",
+            ));
+        }
+        let keys = config
+            .inline
+            .as_ref()
+            .map(KeySet::from_value)
+            .transpose()
+            .map_err(|error| ConfigError::at(format_args!("{at}.inline"), error))?;
         Ok(Self {
-            remote,
+            refresh,
+            max_stale: config.max_stale.map_or(MAX_STALE, |span| span.0),
+            remote: Remote::compile(config, issuers, at)?,
             keys,
+            fetched_at: UnixMillis::default(),
             in_flight_since: None,
             last_attempt: None,
             next_attempt: UnixMillis::default(),
             failures: 0,
+            misses: VecDeque::new(),
         })
     }
 
     pub(crate) fn keys(&self, now: UnixMillis) -> Keys<'_> {
         match &self.keys {
-            Some(keys) => Keys::Ready(keys),
-            None if self.in_flight(now) || self.due(now) => Keys::Coming,
-            None => Keys::Unavailable,
+            Some(keys) if self.remote.is_none() || now.since(self.fetched_at) <= self.max_stale => {
+                Keys::Ready(keys)
+            }
+            _ if self.in_flight(now) || self.due(now) => Keys::Coming,
+            _ => Keys::Unavailable,
         }
     }
 
-    /// A key id was asked for that the set does not hold. True if a fetch that may bring it is under way or now due.
-    pub(crate) fn refetch_for_unknown_key(&mut self, now: UnixMillis) -> bool {
-        if self.remote.is_none() {
-            return false;
+    /// When the provider last said that these are its keys; nothing while it never did or where they are in line.
+    pub(crate) fn fetched_at(&self) -> Option<UnixMillis> {
+        (self.remote.is_some() && self.keys.is_some()).then_some(self.fetched_at)
+    }
+
+    /// The address that the keys come from, as a name under which they can be shared.
+    pub(crate) fn address(&self) -> Option<String> {
+        self.remote.as_ref().map(Remote::name)
+    }
+
+    /// A token asks for a key that the set does not hold: by its id, or without one for the only key that fits. Whoever asks
+    /// first makes the provider be asked once, after a rest; until then it waits, afterwards the key is unknown for a while.
+    pub(crate) fn miss(&mut self, kid: Option<&str>, now: UnixMillis) -> Miss {
+        let kid = kid.unwrap_or_default();
+        if self.remote.is_none() || kid.len() > MAX_KID {
+            return Miss::Unknown;
         }
-        if self.in_flight(now) {
-            return true;
+        self.misses
+            .retain(|(_, since)| *since <= now && now.since(*since) < MISS_MEMORY);
+        let asked_for = self.misses.iter().find(|(missed, _)| missed == kid);
+        if asked_for.is_some_and(|(_, since)| *since <= self.fetched_at && self.fetched_at <= now) {
+            return Miss::Unknown;
+        }
+        if !self.in_flight(now) && !self.due(now) && self.failures > 0 {
+            return Miss::Unavailable;
+        }
+        if asked_for.is_none() {
+            if self.misses.len() >= MAX_MISSES {
+                return Miss::Unavailable;
+            }
+            self.misses.push_back((kid.to_owned(), now));
         }
         let rested = self
             .last_attempt
-            .is_none_or(|last| now.since(last) >= MISS_INTERVAL);
-        if rested {
-            self.next_attempt = now;
-        }
-        rested
+            .map_or(now, |last| last.saturating_add(MISS_INTERVAL));
+        self.next_attempt = self.next_attempt.min(rested);
+        Miss::Wait
     }
 
     /// The fetch to start now, if one is due. It counts as under way from here on.
@@ -142,50 +215,99 @@ impl KeySource {
         if self.in_flight(now) || !self.due(now) {
             return None;
         }
-        let remote = self.remote.as_ref()?;
+        let place = self.remote.as_mut()?.next(now);
+        let fetch = Fetch {
+            source: id,
+            cluster: place.cluster.clone(),
+            authority: place.address.authority.clone(),
+            path: place.address.path.clone(),
+            scheme: place.address.scheme,
+            timeout: FETCH_TIMEOUT,
+        };
         self.in_flight_since = Some(now);
         self.last_attempt = Some(now);
-        Some(Fetch {
-            source: id,
-            cluster: remote.cluster.clone(),
-            authority: remote.authority.clone(),
-            path: remote.path.clone(),
-            scheme: remote.scheme,
-            timeout: FETCH_TIMEOUT,
-        })
+        Some(fetch)
     }
 
-    /// Takes a fetch's outcome. True if the keys are others than before. A failure keeps the keys that are there.
+    /// Takes a fetch's outcome. A failure keeps the keys that are there.
     pub(crate) fn finish_fetch(
         &mut self,
-        outcome: Result<&[u8], FetchError>,
+        outcome: Result<Fetched<'_>, FetchError>,
         now: UnixMillis,
-    ) -> Result<bool, FetchError> {
-        self.in_flight_since = None;
+    ) -> Result<Progress, FetchError> {
+        let started = self.in_flight_since.take().unwrap_or(now);
         // Counted from its end: a fetch that ran into its time-out is not to be repeated at once.
         self.last_attempt = Some(now);
-        match outcome.and_then(|body| KeySet::parse(body).map_err(unusable)) {
-            Ok(keys) => {
-                self.failures = 0;
-                self.next_attempt = now.saturating_add(REFRESH);
-                let changed = self.keys.as_ref() != Some(&keys);
-                self.keys = Some(keys);
-                Ok(changed)
-            }
-            Err(error) => {
+        let discovery = self.remote.as_mut().and_then(Remote::pending_discovery);
+        let progress = match (outcome, discovery) {
+            (Ok(fetched), Some(discovery)) => match discovery.take(fetched.body, now) {
+                Ok(()) => Ok(Progress::Discovered),
+                Err(problem) => Err(FetchError::Undiscovered(problem)),
+            },
+            (Ok(fetched), None) => self.take(fetched, started, now),
+            (Err(error), _) => Err(error),
+        };
+        match progress {
+            Ok(Progress::Discovered) => self.next_attempt = now,
+            Ok(_) => {}
+            Err(_) => {
                 let backoff = BACKOFF_START
                     .saturating_mul(1 << self.failures.min(10))
                     .min(BACKOFF_CEILING);
                 self.failures = self.failures.saturating_add(1);
                 self.next_attempt = now.saturating_add(backoff);
-                Err(error)
+                if let Some(remote) = &mut self.remote {
+                    remote.forget_discovery();
+                }
             }
         }
+        progress
+    }
+
+    /// Takes keys that another worker has fetched, unless they are no newer than those that are here.
+    pub(crate) fn share(
+        &mut self,
+        fetched: Fetched<'_>,
+        at: UnixMillis,
+        now: UnixMillis,
+    ) -> Result<Progress, FetchError> {
+        if self.keys.is_some() && at <= self.fetched_at {
+            return Ok(Progress::Unchanged);
+        }
+        let progress = self.take(fetched, at, now)?;
+        self.in_flight_since = None;
+        self.last_attempt = Some(at);
+        Ok(progress)
+    }
+
+    fn take(
+        &mut self,
+        fetched: Fetched<'_>,
+        at: UnixMillis,
+        now: UnixMillis,
+    ) -> Result<Progress, FetchError> {
+        let keys = KeySet::parse(fetched.body)
+            .and_then(KeySet::without_secrets)
+            .map_err(unusable)?;
+        let age = self.refresh.unwrap_or_else(|| {
+            let said = fetched.cache_control.and_then(max_age);
+            said.map_or(REFRESH, |age| age.clamp(REFRESH_FLOOR, REFRESH_CEILING))
+        });
+        self.failures = 0;
+        self.fetched_at = at;
+        self.next_attempt = at.saturating_add(ahead_of(age, now));
+        let changed = self.keys.as_ref() != Some(&keys);
+        self.keys = Some(keys);
+        Ok(if changed {
+            Progress::Changed
+        } else {
+            Progress::Unchanged
+        })
     }
 
     fn due(&self, now: UnixMillis) -> bool {
-        // A wait that reaches further than any of ours means that the clock was set back.
-        let clock_went_back = self.next_attempt > now.saturating_add(REFRESH);
+        // What was done in the future was done before the clock was set back.
+        let clock_went_back = self.fetched_at > now || self.last_attempt.is_some_and(|last| last > now);
         self.remote.is_some() && (self.next_attempt <= now || clock_went_back)
     }
 
@@ -196,44 +318,23 @@ impl KeySource {
     }
 }
 
-impl Remote {
-    fn compile(uri: &str, cluster: String, at: &str) -> Result<Self, ConfigError> {
-        let parsed = split_uri(uri).ok_or_else(|| {
-            ConfigError::at(
-                format_args!("{at}.uri"),
-                "expected an absolute https:// or http:// URI",
-            )
-        })?;
-        if cluster.is_empty() {
-            return Err(ConfigError::at(
-                format_args!("{at}.cluster"),
-                "expected the name of an Envoy cluster",
-            ));
-        }
-        let (scheme, authority, path) = parsed;
-        Ok(Self {
-            cluster,
-            scheme,
-            authority,
-            path,
-        })
-    }
+/// Between 75 and 95 % of an age, so that workers and proxies that started together do not stay together. The milliseconds of the
+/// clock are as good as random for that.
+fn ahead_of(age: Duration, now: UnixMillis) -> Duration {
+    let spread = u32::try_from(now.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44).unwrap_or_default();
+    age.mul_f64(0.75 + 0.20 * f64::from(spread) / f64::from(1 << 20))
 }
 
-/// Scheme, authority and path of a URI whose characters are all visible ASCII; fragments and user information have no
-/// place in a key set's address.
-fn split_uri(uri: &str) -> Option<(&'static str, String, String)> {
-    let (scheme, rest) = match uri.split_once("://")? {
-        ("https", rest) => ("https", rest),
-        ("http", rest) => ("http", rest),
-        _ => return None,
-    };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let clean =
-        rest.bytes().all(|b| b.is_ascii_graphic() && b != b'#') && !authority.contains(['@', '?', '\\']);
-    (clean && !authority.is_empty()).then(|| {
-        let path = if path.is_empty() { "/" } else { path };
-        (scheme, authority.to_owned(), path.to_owned())
+/// `max-age` of a `Cache-Control` field; none of it where the answer is not to be kept.
+fn max_age(cache_control: &str) -> Option<Duration> {
+    let mut directives = cache_control.split(',').map(str::trim);
+    directives.find_map(|directive| {
+        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+        match name.to_ascii_lowercase().as_str() {
+            "max-age" => value.trim_matches('"').parse().ok().map(Duration::from_secs),
+            "no-store" | "no-cache" => Some(Duration::ZERO),
+            _ => None,
+        }
     })
 }
 
@@ -247,150 +348,4 @@ fn unusable(error: KeySetError) -> FetchError {
 }
 
 #[cfg(test)]
-mod tests {
-    use wasm_bindgen_test::wasm_bindgen_test;
-
-    use super::*;
-
-    const N: &str = "xAE7eB6qugXyCAG3yhh7pkDkT65pHymX-P7KfIupjf59vsdo91bSP9C8H07pSAGQO1MV_xFj9VswgsCg4R6otmg5PV2He95lZdHtOcU5DXIg_pbhLdKXbi66GlVeK6ABZOUW3WYtnNHD-91gVuoeJT_DwtGGcp4ignkgXfkiEm4sw-4sfb4qdt5oLbyVpmW6x9cfa7vs2WTfURiCrBoUqgBo_-4WTiULmmHSGZHOjzwa8WtrtOQGsAFjIbno85jp6MnGGGZPYZbDAa_b3y5u-YpW7ypZrvD8BgtKVjgtQgZhLAGezMt0ua3DRrWnKqTZ0BJ_EyxOGuHJrLsn00fnMQ";
-    const ID: KeySourceId = KeySourceId(0);
-
-    fn body(kid: &str) -> Vec<u8> {
-        format!(r#"{{"keys":[{{"kty":"RSA","kid":"{kid}","n":"{N}","e":"AQAB"}}]}}"#).into_bytes()
-    }
-
-    fn remote() -> KeySource {
-        let config = JwksConfig {
-            uri: Some("https://idp.example/keys?x=1".into()),
-            cluster: Some("idp".into()),
-            inline: None,
-        };
-        KeySource::compile(config, "jwks").unwrap()
-    }
-
-    fn at(seconds: u64) -> UnixMillis {
-        UnixMillis(seconds * 1000)
-    }
-
-    #[wasm_bindgen_test(unsupported = test)]
-    fn fetches_before_the_first_request_and_again_when_stale() {
-        let mut source = remote();
-        assert!(matches!(source.keys(at(100)), Keys::Coming));
-        let fetch = source.start_fetch(ID, at(100)).unwrap();
-        assert_eq!(
-            (fetch.authority.as_str(), fetch.path.as_str()),
-            ("idp.example", "/keys?x=1")
-        );
-        assert_eq!(source.start_fetch(ID, at(101)), None, "one fetch at a time");
-        assert_eq!(source.finish_fetch(Ok(&body("a")), at(101)), Ok(true));
-        assert!(matches!(source.keys(at(102)), Keys::Ready(_)));
-        assert_eq!(source.start_fetch(ID, at(102)), None);
-        assert!(source.start_fetch(ID, at(401)).is_some());
-        assert_eq!(
-            source.finish_fetch(Ok(&body("a")), at(402)),
-            Ok(false),
-            "the same keys are no change"
-        );
-    }
-
-    #[wasm_bindgen_test(unsupported = test)]
-    fn keeps_its_keys_while_refreshing_fails_and_backs_off() {
-        let mut source = remote();
-        source.start_fetch(ID, at(0)).unwrap();
-        source.finish_fetch(Ok(&body("a")), at(0)).unwrap();
-        let mut now = 300;
-        for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
-            assert!(source.start_fetch(ID, at(now)).is_some(), "due at {now}");
-            assert_eq!(
-                source.finish_fetch(Err(FetchError::Status(500)), at(now)),
-                Err(FetchError::Status(500))
-            );
-            assert!(matches!(source.keys(at(now)), Keys::Ready(_)));
-            assert_eq!(source.start_fetch(ID, UnixMillis((now + wait) * 1000 - 1)), None);
-            now += wait;
-        }
-    }
-
-    #[wasm_bindgen_test(unsupported = test)]
-    fn without_keys_a_failed_fetch_means_unavailable_until_the_next_is_due() {
-        let mut source = remote();
-        source.start_fetch(ID, at(10)).unwrap();
-        for unusable in [&b"<html>"[..], b"", br#"{"keys":[]}"#] {
-            assert!(source.finish_fetch(Ok(unusable), at(10)).is_err());
-        }
-        assert!(matches!(source.keys(at(10)), Keys::Unavailable));
-        assert!(matches!(source.keys(at(20)), Keys::Coming));
-    }
-
-    #[wasm_bindgen_test(unsupported = test)]
-    fn unknown_keys_cause_fetches_at_a_bounded_rate() {
-        let mut source = remote();
-        source.start_fetch(ID, at(0)).unwrap();
-        assert!(
-            source.refetch_for_unknown_key(at(1)),
-            "the one under way may bring it"
-        );
-        source.finish_fetch(Ok(&body("a")), at(1)).unwrap();
-        assert!(!source.refetch_for_unknown_key(at(4)));
-        assert!(source.refetch_for_unknown_key(at(6)));
-        assert!(source.start_fetch(ID, at(6)).is_some());
-    }
-
-    #[wasm_bindgen_test(unsupported = test)]
-    fn a_fetch_that_timed_out_is_not_repeated_at_once_for_the_same_request() {
-        let mut source = remote();
-        source.start_fetch(ID, at(0)).unwrap();
-        source.finish_fetch(Ok(&body("a")), at(0)).unwrap();
-        assert!(source.refetch_for_unknown_key(at(10)));
-        source.start_fetch(ID, at(10)).unwrap();
-        source
-            .finish_fetch(Err(FetchError::Unreachable), at(15))
-            .unwrap_err();
-        assert!(!source.refetch_for_unknown_key(at(15)));
-    }
-
-    #[wasm_bindgen_test(unsupported = test)]
-    fn a_lost_answer_or_a_clock_set_back_does_not_stop_fetching() {
-        let mut source = remote();
-        source.start_fetch(ID, at(1000)).unwrap();
-        assert_eq!(source.start_fetch(ID, at(1009)), None);
-        assert!(source.start_fetch(ID, at(1010)).is_some());
-        source.finish_fetch(Ok(&body("a")), at(1010)).unwrap();
-        assert!(source.start_fetch(ID, at(10)).is_some());
-    }
-
-    #[wasm_bindgen_test(unsupported = test)]
-    fn inline_keys_are_never_fetched() {
-        let set: serde_json::Value = serde_json::from_slice(&body("a")).unwrap();
-        let config = JwksConfig {
-            uri: None,
-            cluster: None,
-            inline: Some(set),
-        };
-        let mut source = KeySource::compile(config, "jwks").unwrap();
-        assert!(!source.refetch_for_unknown_key(at(100)));
-        assert_eq!(source.start_fetch(ID, at(100)), None);
-        assert!(matches!(source.keys(at(100)), Keys::Ready(_)));
-    }
-
-    #[wasm_bindgen_test(unsupported = test)]
-    fn addresses_of_key_sets_are_read_strictly() {
-        assert_eq!(
-            split_uri("https://h:8443"),
-            Some(("https", "h:8443".into(), "/".into()))
-        );
-        for uri in [
-            "",
-            "h/x",
-            "ftp://h/x",
-            "https://",
-            "https:///x",
-            "https://u@h/x",
-            "https://h/x#f",
-            "https://h/a b",
-            "https://h\\x",
-        ] {
-            assert_eq!(split_uri(uri), None, "{uri}");
-        }
-    }
-}
+mod tests;

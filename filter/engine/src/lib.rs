@@ -29,21 +29,29 @@ mod credential;
 mod decision;
 mod engine;
 mod jwks;
+mod jws;
 mod key_source;
 mod path;
 mod provider;
 mod reason;
 mod request;
 mod role;
+mod signature;
+mod steps;
 mod strict_json;
 mod time;
 mod token;
 
+#[cfg(feature = "schema")]
+pub use config::schema;
+
 pub use answer::Answer;
 pub use config::ConfigError;
 pub use decision::{Allowed, Decision, Denied};
-pub use engine::Engine;
-pub use key_source::{Fetch, FetchError, KeySourceId};
+pub use engine::{Engine, KeyStatus};
+pub use jws::SignatureVerifier;
+pub use key_source::{Fetch, FetchError, Fetched, KeySourceId, Progress};
 pub use reason::Reason;
 pub use request::{Headers, Peer, Request};
+pub use signature::{HostCrypto, HostHash};
 pub use time::UnixMillis;

@@ -1,15 +1,21 @@
 //! Identity providers: whose tokens are taken, and what must be true of their claims (RFC 7519, section 4.1; RFC 8725).
 
+mod preset;
+
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine as _};
 use serde_json::Value;
 
 use crate::{
     claims::Claims,
-    config::{ConfigError, Preset, ProviderConfig},
-    jwks::Algorithm,
+    config::{ConfigError, Preset, ProviderConfig, RequireConfig, SourceConfig},
+    credential::Source,
+    jwks::Key,
+    role::compile_each,
+    signature::Algorithm,
     time::UnixMillis,
     Reason,
 };
+use preset::{has_groups_overage, is_guid, ENTRA_ISSUERS, TENANT};
 
 const DEFAULT_CLOCK_SKEW_SECONDS: f64 = 30.0;
 const MAX_CLOCK_SKEW_SECONDS: f64 = 300.0;
@@ -18,12 +24,17 @@ const MAX_CLOCK_SKEW_SECONDS: f64 = 300.0;
 #[derive(Debug)]
 pub(crate) struct Provider {
     pub(crate) name: String,
-    pub(crate) issuer: String,
     /// Whether the caller's own credential is left in the forwarded request.
     pub(crate) forward: bool,
+    /// Where its tokens may lie.
+    pub(crate) sources: Vec<Source>,
     preset: Preset,
+    /// The `iss` values of its tokens; Entra's with [`TENANT`] in the tenant's place.
+    issuers: Vec<String>,
+    tenants: Vec<String>,
     audiences: Vec<String>,
     algorithms: Vec<Algorithm>,
+    require: Vec<RequireConfig>,
     clock_skew: f64,
     max_lifetime: Option<f64>,
 }
@@ -31,7 +42,10 @@ pub(crate) struct Provider {
 /// Who a verified token speaks of.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Identity {
+    pub(crate) issuer: String,
     pub(crate) subject: Option<String>,
+    /// The application that the token was issued to.
+    pub(crate) client: Option<String>,
     pub(crate) token_id: Option<String>,
     /// The last second at which the token is taken, clock skew included (POSIX time).
     pub(crate) valid_until: f64,
@@ -40,64 +54,140 @@ pub(crate) struct Identity {
 }
 
 impl Provider {
-    pub(crate) fn compile(config: ProviderConfig, at: &str) -> Result<Self, ConfigError> {
-        let required = |text: &str, field: &str| {
-            if text.is_empty() {
-                return Err(ConfigError::at(
-                    format_args!("{at}.{field}"),
-                    "expected a text that is not empty",
-                ));
-            }
-            Ok(())
-        };
-        required(&config.name, "name")?;
-        required(&config.issuer, "issuer")?;
+    pub(crate) fn compile(config: ProviderConfig, keys_in_line: bool, at: &str) -> Result<Self, ConfigError> {
+        let wrong = |field: &str, problem: &str| ConfigError::at(format_args!("{at}.{field}"), problem);
+        if config.name.is_empty() || config.name.chars().any(char::is_control) {
+            return Err(wrong(
+                "name",
+                "expected a text that is not empty and has no control characters",
+            ));
+        }
+        let issuers = issuers(&config, wrong)?;
         if config.audiences.is_empty() || config.audiences.iter().any(String::is_empty) {
             let problem = "expected the audiences that tokens must name, at least one and none empty";
-            return Err(ConfigError::at(format_args!("{at}.audiences"), problem));
+            return Err(wrong("audiences", problem));
         }
-        let algorithms = config.algorithms.unwrap_or_else(|| vec![Algorithm::Rs256]);
+        let algorithms = config
+            .algorithms
+            .unwrap_or_else(|| config.preset.default_algorithms());
         if algorithms.is_empty() {
-            return Err(ConfigError::at(
-                format_args!("{at}.algorithms"),
-                "expected at least one algorithm",
-            ));
+            return Err(wrong("algorithms", "expected at least one algorithm"));
+        }
+        if algorithms.iter().any(|algorithm| algorithm.is_symmetric()) && !keys_in_line {
+            let problem =
+                "HS256, HS384 and HS512 need a key that only both ends know: expected it in \"jwks.inline\"";
+            return Err(wrong("algorithms", problem));
         }
         let clock_skew = config
             .clock_skew
             .map_or(DEFAULT_CLOCK_SKEW_SECONDS, |span| span.0.as_secs_f64());
         if clock_skew > MAX_CLOCK_SKEW_SECONDS {
-            return Err(ConfigError::at(
-                format_args!("{at}.clock_skew"),
-                "expected at most \"5m\"",
-            ));
+            return Err(wrong("clock_skew", "expected at most \"5m\""));
+        }
+        let max_lifetime = config.max_lifetime.map(|span| span.0.as_secs_f64());
+        if max_lifetime == Some(0.0) {
+            return Err(wrong("max_lifetime", "expected more than no time"));
+        }
+        for (place, rule) in config.require.iter().enumerate() {
+            if rule.any.as_ref().is_some_and(Vec::is_empty) {
+                return Err(wrong(
+                    &format!("require[{place}].any"),
+                    "expected the values that the claim may have",
+                ));
+            }
         }
         Ok(Self {
             name: config.name,
-            issuer: config.issuer,
             forward: config.forward,
+            sources: sources(config.token_from, at)?,
             preset: config.preset,
+            issuers,
+            tenants: config.tenants,
             audiences: config.audiences,
             algorithms,
+            require: config.require,
             clock_skew,
-            max_lifetime: config.max_lifetime.map(|span| span.0.as_secs_f64()),
+            max_lifetime,
         })
+    }
+
+    /// Every `iss` whose tokens are this provider's.
+    pub(crate) fn issuers(&self) -> Vec<String> {
+        match self.preset {
+            Preset::Entra => self
+                .issuers
+                .iter()
+                .flat_map(|issuer| self.tenants.iter().map(|tenant| issuer.replace(TENANT, tenant)))
+                .collect(),
+            _ => self.issuers.clone(),
+        }
+    }
+
+    /// The issuers that the provider's discovery document may name: Entra's names the template itself or one tenant's.
+    pub(crate) fn discovery_issuers(&self) -> Vec<String> {
+        let mut issuers = self.issuers();
+        issuers.extend(self.issuers.iter().cloned());
+        issuers
     }
 
     pub(crate) fn allows_algorithm(&self, algorithm: Algorithm) -> bool {
         self.algorithms.contains(&algorithm)
     }
 
+    /// Whether a key of the provider's set speaks for the token's issuer. Entra's sets hold keys of issuers that are others
+    /// than the tenant's; v1 and v2 tokens of one tenant share theirs.
+    pub(crate) fn allows_key_of(&self, key: &Key, claims: &Claims) -> bool {
+        match (self.preset, &key.issuer) {
+            (Preset::Entra, Some(issuer)) => {
+                claims.get("tid").and_then(Value::as_str).is_some_and(|tenant| {
+                    let speaks_for = issuer.replace(TENANT, tenant);
+                    self.issuers
+                        .iter()
+                        .any(|own| own.replace(TENANT, tenant) == speaks_for)
+                })
+            }
+            _ => true,
+        }
+    }
+
     /// Checks the claims of a token whose signature and issuer are this provider's.
     pub(crate) fn accept(&self, claims: &Claims, now: UnixMillis) -> Result<Identity, Reason> {
         let expires = self.check_times(claims, now)?;
+        let issuer = text(claims, "iss")?.ok_or(Reason::UnknownIssuer)?;
+        if self.preset == Preset::Entra {
+            self.check_tenant(claims, issuer)?;
+        }
         self.check_audience(claims)?;
+        let bound_to = bound_certificate(claims)?;
+        if self.preset == Preset::Entra && has_groups_overage(claims) {
+            return Err(Reason::GroupsOverage);
+        }
+        for rule in &self.require {
+            let holds = match &rule.any {
+                Some(values) => rule.claim.holds_any(claims, values),
+                None => rule.claim.find(claims).is_some_and(|claim| !claim.is_null()),
+            };
+            if !holds {
+                return Err(Reason::RequirementNotMet);
+            }
+        }
         Ok(Identity {
-            subject: text(claims, "sub")?.map(str::to_owned),
-            token_id: text(claims, "jti")?.map(str::to_owned),
+            issuer: issuer.to_owned(),
+            subject: self.preset.subject(claims)?,
+            client: self.preset.client(claims)?,
+            token_id: text(claims, "jti")?
+                .or(self.entra_token_id(claims))
+                .map(str::to_owned),
             valid_until: expires + self.clock_skew,
-            bound_to: bound_certificate(claims)?,
+            bound_to,
         })
+    }
+
+    /// Entra's tokens have no `jti`.
+    fn entra_token_id<'c>(&self, claims: &'c Claims) -> Option<&'c str> {
+        (self.preset == Preset::Entra)
+            .then(|| claims.get("uti")?.as_str())
+            .flatten()
     }
 
     /// `exp` is required; the token is good before it, not at it (RFC 7519, section 4.1.4).
@@ -122,28 +212,84 @@ impl Provider {
         Ok(expires)
     }
 
+    /// The tenant is one of ours, and the issuer is that tenant's.
+    fn check_tenant(&self, claims: &Claims, issuer: &str) -> Result<(), Reason> {
+        let tenant = text(claims, "tid")?.ok_or(Reason::InvalidClaim)?;
+        let ours = self.tenants.iter().any(|own| own == tenant);
+        let issued_there = self
+            .issuers
+            .iter()
+            .any(|own| own.replace(TENANT, tenant) == issuer);
+        (ours && issued_there).then_some(()).ok_or(Reason::UnknownIssuer)
+    }
+
     fn check_audience(&self, claims: &Claims) -> Result<(), Reason> {
-        let ours = |audience: &Value| {
-            audience
-                .as_str()
-                .is_some_and(|audience| self.audiences.iter().any(|own| own == audience))
-        };
-        let claim = match self.preset {
-            Preset::Oidc => "aud",
-            // An access token of Cognito names its client in `client_id` and has no `aud`; an ID token has `aud`.
-            Preset::Cognito => match text(claims, "token_use")? {
-                Some("access") => "client_id",
-                Some("id") => "aud",
-                _ => return Err(Reason::WrongTokenUse),
-            },
-        };
+        let ours = |audience: &str| self.audiences.iter().any(|own| own == audience);
+        let claim = self.preset.audience_claim(claims)?;
         let addressed_to_us = match claims.get(claim) {
-            Some(Value::Array(audiences)) if claim == "aud" => audiences.iter().any(ours),
-            Some(audience) => ours(audience),
-            None => false,
+            Some(Value::String(audience)) => ours(audience),
+            // All of them text: a list with something else in it is none of RFC 7519, section 4.1.3.
+            Some(Value::Array(audiences)) if claim == "aud" => {
+                let texts: Option<Vec<&str>> = audiences.iter().map(Value::as_str).collect();
+                texts.is_some_and(|texts| texts.into_iter().any(ours))
+            }
+            _ => false,
         };
         addressed_to_us.then_some(()).ok_or(Reason::WrongAudience)
     }
+}
+
+/// The issuers of a provider, each preset's own rule applied.
+fn issuers(
+    config: &ProviderConfig,
+    wrong: impl Fn(&str, &str) -> ConfigError,
+) -> Result<Vec<String>, ConfigError> {
+    let given = config.issuer.as_deref().filter(|issuer| !issuer.is_empty());
+    if config.preset != Preset::Entra {
+        if !config.tenants.is_empty() {
+            return Err(wrong("tenants", "only the preset \"entra\" has tenants"));
+        }
+        let issuer =
+            given.ok_or_else(|| wrong("issuer", "expected the exact \"iss\" of the provider's tokens"))?;
+        if config.preset == Preset::Okta && !issuer.contains("/oauth2/") {
+            let problem = "expected a custom authorization server (\"https://…/oauth2/<id>\"): access tokens of the org server \
+                           are opaque by contract";
+            return Err(wrong("issuer", problem));
+        }
+        return Ok(vec![issuer.to_owned()]);
+    }
+    if config.tenants.is_empty() {
+        return Err(wrong(
+            "tenants",
+            "expected the ids of the tenants whose tokens are taken",
+        ));
+    }
+    if let Some(place) = config.tenants.iter().position(|tenant| !is_guid(tenant)) {
+        return Err(wrong(
+            &format!("tenants[{place}]"),
+            "expected a tenant id: a GUID in lower case",
+        ));
+    }
+    match given {
+        None if config.issuer.is_some() => Err(wrong("issuer", "expected a text that is not empty")),
+        None => Ok(ENTRA_ISSUERS.map(str::to_owned).to_vec()),
+        Some(issuer) if issuer.contains(TENANT) => Ok(vec![issuer.to_owned()]),
+        Some(_) => Err(wrong(
+            "issuer",
+            "expected \"{tenantid}\" in the place of the tenant",
+        )),
+    }
+}
+
+fn sources(config: Option<Vec<SourceConfig>>, at: &str) -> Result<Vec<Source>, ConfigError> {
+    let Some(config) = config else {
+        return Ok(vec![Source::bearer()]);
+    };
+    let at = format!("{at}.token_from");
+    if config.is_empty() {
+        return Err(ConfigError::at(at, "expected at least one place"));
+    }
+    compile_each(config, &at, Source::compile)
 }
 
 /// A NumericDate (RFC 7519, section 2): a JSON number, a fraction allowed.
@@ -178,169 +324,4 @@ fn bound_certificate(claims: &Claims) -> Result<Option<String>, Reason> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-    use wasm_bindgen_test::wasm_bindgen_test;
-
-    use super::*;
-
-    const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
-
-    fn provider(extra: Value) -> Result<Provider, ConfigError> {
-        let mut config = json!({
-            "name": "idp", "preset": "oidc", "issuer": "https://idp.example", "audiences": ["api", "api-2"],
-            "jwks": {"inline": {"keys": []}},
-        });
-        if let (Some(members), Some(extra)) = (config.as_object_mut(), extra.as_object()) {
-            members.extend(extra.clone());
-        }
-        Provider::compile(serde_json::from_value(config).unwrap(), "providers[0]")
-    }
-
-    fn verdict(config: Value, claims: Value) -> Result<Identity, Reason> {
-        provider(config).unwrap().accept(claims.as_object().unwrap(), NOW)
-    }
-
-    #[wasm_bindgen_test(unsupported = test)]
-    fn times_are_checked_with_the_skew_on_both_sides() {
-        let now = 1_700_000_000;
-        for (claims, expected) in [
-            (json!({"exp": now + 1}), None),
-            (json!({"exp": now - 29}), None),
-            (json!({"exp": now - 30}), Some(Reason::Expired)),
-            (json!({"exp": now as f64 - 29.5}), None),
-            (json!({"exp": -1}), Some(Reason::Expired)),
-            (json!({}), Some(Reason::InvalidClaim)),
-            (json!({"exp": null}), Some(Reason::InvalidClaim)),
-            (json!({"exp": (now + 60).to_string()}), Some(Reason::InvalidClaim)),
-            (json!({"exp": now + 60, "nbf": now + 30}), None),
-            (
-                json!({"exp": now + 60, "nbf": now + 31}),
-                Some(Reason::NotYetValid),
-            ),
-            (json!({"exp": now + 60, "nbf": true}), Some(Reason::InvalidClaim)),
-            (
-                json!({"exp": now + 60, "iat": now + 31}),
-                Some(Reason::NotYetValid),
-            ),
-            (json!({"exp": now + 60, "iat": "0"}), Some(Reason::InvalidClaim)),
-        ] {
-            let mut claims = claims;
-            claims["aud"] = json!("api");
-            assert_eq!(verdict(json!({}), claims.clone()).err(), expected, "{claims}");
-        }
-    }
-
-    #[wasm_bindgen_test(unsupported = test)]
-    fn short_lifetimes_are_a_rule_where_configured() {
-        let limited = json!({"max_lifetime": "1h"});
-        let now = 1_700_000_000;
-        for (iat, exp, expected) in [
-            (json!(now), now + 3600, None),
-            (json!(now), now + 3601, Some(Reason::LifetimeTooLong)),
-            (Value::Null, now + 60, Some(Reason::InvalidClaim)),
-        ] {
-            let mut claims = json!({"aud": "api", "exp": exp, "iat": iat});
-            if claims["iat"].is_null() {
-                claims.as_object_mut().unwrap().remove("iat");
-            }
-            assert_eq!(verdict(limited.clone(), claims).err(), expected);
-        }
-    }
-
-    #[wasm_bindgen_test(unsupported = test)]
-    fn the_audience_is_exact() {
-        for (aud, accepted) in [
-            (json!("api"), true),
-            (json!(["x", "api-2"]), true),
-            (json!("api/"), false),
-            (json!("API"), false),
-            (json!([]), false),
-            (json!([["api"]]), false),
-            (json!({"api": 1}), false),
-            (json!(null), false),
-        ] {
-            let result = verdict(json!({}), json!({"exp": 1_700_000_060, "aud": aud}));
-            assert_eq!(
-                result.err(),
-                (!accepted).then_some(Reason::WrongAudience),
-                "{aud}"
-            );
-        }
-        assert_eq!(
-            verdict(json!({}), json!({"exp": 1_700_000_060})).err(),
-            Some(Reason::WrongAudience)
-        );
-    }
-
-    #[wasm_bindgen_test(unsupported = test)]
-    fn cognito_tokens_are_told_apart_by_their_use() {
-        for (claims, expected) in [
-            (json!({"token_use": "access", "client_id": "api"}), None),
-            (
-                json!({"token_use": "access", "client_id": ["api"]}),
-                Some(Reason::WrongAudience),
-            ),
-            (
-                json!({"token_use": "access", "aud": "api"}),
-                Some(Reason::WrongAudience),
-            ),
-            (json!({"token_use": "id", "aud": "api"}), None),
-            (
-                json!({"token_use": "id", "client_id": "api"}),
-                Some(Reason::WrongAudience),
-            ),
-            (
-                json!({"token_use": "refresh", "aud": "api"}),
-                Some(Reason::WrongTokenUse),
-            ),
-            (json!({"aud": "api"}), Some(Reason::WrongTokenUse)),
-        ] {
-            let mut claims = claims;
-            claims["exp"] = json!(1_700_000_060);
-            assert_eq!(
-                verdict(json!({"preset": "cognito"}), claims.clone()).err(),
-                expected,
-                "{claims}"
-            );
-        }
-    }
-
-    #[wasm_bindgen_test(unsupported = test)]
-    fn a_bound_token_keeps_its_binding_and_an_unknown_binding_is_refused() {
-        let digest = URL_SAFE_NO_PAD.encode([0xab; 32]);
-        for (cnf, expected) in [
-            (json!({"x5t#S256": digest}), Ok(Some("ab".repeat(32)))),
-            (json!({"x5t#S256": "qw"}), Err(Reason::UnprovenBinding)),
-            (json!({"jkt": digest}), Err(Reason::UnprovenBinding)),
-            (
-                json!({"x5t#S256": digest, "jkt": digest}),
-                Err(Reason::UnprovenBinding),
-            ),
-            (json!({}), Err(Reason::UnprovenBinding)),
-            (json!("x"), Err(Reason::UnprovenBinding)),
-        ] {
-            let claims = json!({"exp": 1_700_000_060, "aud": "api", "cnf": cnf});
-            let result = verdict(json!({}), claims).map(|identity| identity.bound_to);
-            assert_eq!(result, expected, "{cnf}");
-        }
-    }
-
-    #[wasm_bindgen_test(unsupported = test)]
-    fn a_provider_without_issuer_or_audience_is_no_provider() {
-        for (extra, path) in [
-            (json!({"issuer": ""}), "providers[0].issuer"),
-            (json!({"name": ""}), "providers[0].name"),
-            (json!({"audiences": []}), "providers[0].audiences"),
-            (json!({"audiences": ["a", ""]}), "providers[0].audiences"),
-            (json!({"algorithms": []}), "providers[0].algorithms"),
-            (json!({"clock_skew": "6m"}), "providers[0].clock_skew"),
-        ] {
-            assert_eq!(
-                provider(extra.clone()).err().map(|error| error.path).as_deref(),
-                Some(path),
-                "{extra}"
-            );
-        }
-    }
-}
+mod tests;

@@ -67,9 +67,15 @@ reasons! {
     LifetimeTooLong = "lifetime_too_long", 401;
     /// The token is of a kind that the provider's preset does not take.
     WrongTokenUse = "wrong_token_use", 401;
+    /// A claim that the provider's configuration requires is absent or has another value.
+    RequirementNotMet = "requirement_not_met", 401;
+    /// The token lay in a place from which this provider's tokens are not taken.
+    WrongSource = "wrong_source", 401;
     /// The token is bound to a key (`cnf`) of which the caller gave no proof (RFC 7800, RFC 8705).
     UnprovenBinding = "unproven_binding", 401;
 
+    /// The token does not list the caller's groups: there are too many, and it says where to ask for them (Entra).
+    GroupsOverage = "groups_overage", 403;
     /// The caller is known and holds no role.
     NoRole = "no_role", 403;
     /// The caller holds roles, but none of them allows the request.
@@ -81,6 +87,30 @@ reasons! {
     Overloaded = "overloaded", 503;
     /// The proxy refused a call that the decision needs; without it nothing may pass.
     HostFailure = "host_failure", 503;
+}
+
+impl Reason {
+    /// Whether a token that was refused for this reason will be refused again, as long as configuration and keys stay and the
+    /// clock does not go back.
+    pub(crate) const fn is_final(self) -> bool {
+        matches!(
+            self,
+            Self::MalformedToken
+                | Self::UnsupportedHeader
+                | Self::UnknownIssuer
+                | Self::AlgorithmNotAllowed
+                | Self::KeyMismatch
+                | Self::BadSignature
+                | Self::WrongAudience
+                | Self::InvalidClaim
+                | Self::Expired
+                | Self::LifetimeTooLong
+                | Self::WrongTokenUse
+                | Self::RequirementNotMet
+                | Self::GroupsOverage
+                | Self::UnprovenBinding
+        )
+    }
 }
 
 impl fmt::Display for Reason {
