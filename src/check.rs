@@ -5,20 +5,28 @@ use std::{fs, path::Path, process::ExitCode};
 use isthmus_engine::Engine;
 
 pub(crate) fn run(config: &Path) -> ExitCode {
+    let name = config.display();
     let text = match fs::read(config) {
         Ok(text) => text,
         Err(error) => {
-            eprintln!("{}: {error}", config.display());
-            return ExitCode::from(1);
+            eprintln!("{name}: {error}");
+            return ExitCode::from(2);
         }
     };
-    match Engine::new(&text) {
-        Ok(_) => {
-            println!("{}: good", config.display());
+    let checked = Engine::new(&text).and_then(|_| isthmus_engine::warnings(&text));
+    match checked {
+        Ok(warnings) if warnings.is_empty() => {
+            println!("{name}: good");
             ExitCode::SUCCESS
         }
+        Ok(warnings) => {
+            for warning in &warnings {
+                println!("{name}: warning: {warning}");
+            }
+            ExitCode::from(1)
+        }
         Err(error) => {
-            eprintln!("{}: {error}", config.display());
+            eprintln!("{name}: {error}");
             ExitCode::from(2)
         }
     }

@@ -3,6 +3,11 @@
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
+mod engine;
+mod explain;
+mod lines;
+mod schema;
+mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -18,10 +23,21 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Compile a filter configuration and say what is wrong with it. Exit status: 0 good, 1 cannot be read, 2 wrong.
+    /// Compile a filter configuration, say what is wrong with it and what is wider than it need be. Exit status: 0 good, 1 good
+    /// with warnings, 2 wrong or not to be read.
     Check {
         /// The filter's configuration, JSON.
         config: PathBuf,
+    },
+    /// Say what the filter would decide about requests, and each step that leads there.
+    Explain(explain::Options),
+    /// Verify tokens, or signatures by themselves, one per line of JSON on standard input.
+    Verify(verify::Options),
+    /// Print the JSON Schema of a configuration.
+    Schema {
+        /// Whose configuration.
+        #[arg(value_enum)]
+        of: schema::Of,
     },
     /// Start everything on this machine, local clouds included, and walk a tour through the bridge.
     #[cfg(feature = "demo")]
@@ -31,6 +47,9 @@ enum Command {
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Check { config } => check::run(&config),
+        Command::Explain(options) => explain::run(&options),
+        Command::Verify(options) => verify::run(&options),
+        Command::Schema { of } => schema::run(of),
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo::run(&options),
     }

@@ -41,6 +41,11 @@ impl Allowed {
     pub fn role(&self) -> Option<&str> {
         self.grant.as_ref().map(|grant| grant.role.as_str())
     }
+
+    /// The Azure credential that the request's role names, if it names one.
+    pub fn credential(&self) -> Option<&str> {
+        self.grant.as_ref()?.credential.as_deref()
+    }
 }
 
 /// A caller whose token was verified, with all that does not change from one of their requests to the next.
