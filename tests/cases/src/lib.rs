@@ -1,20 +1,32 @@
-//! The table of cases (`tests/cases/*.json`) and what it needs to be run: the filter's configuration, the keys, and
-//! tokens minted at the time of the run. Three runners use it: the engine natively, the engine as WebAssembly under
+//! The tables of cases (`tests/cases/*.json`) and what they need to be run: the filter's configurations, the keys, and
+//! tokens minted at the time of the run. Three runners use them: the engine natively, the engine as WebAssembly under
 //! Node, and a real Envoy with the shipped module.
 //!
 //! Development code with published keys.
 
+mod config;
+pub mod corpus;
+mod key;
 mod token;
 
 use serde::Deserialize;
-use serde_json::{json, Value};
+use serde_json::Value;
 
-pub use token::{jwks, TokenSpec};
+pub use config::{filter_config, jwks, providers_config, ISSUER};
+pub use token::TokenSpec;
 
-/// The issuer of every good token.
-pub const ISSUER: &str = "https://idp.example/pool";
+/// Cases that are run against one configuration, in their order and by one engine.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// What they are about.
+    pub name: &'static str,
+    /// The filter's configuration.
+    pub config: Value,
+    /// The cases.
+    pub cases: Vec<Case>,
+}
 
-/// One case of the table.
+/// One case of a table.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
@@ -23,11 +35,11 @@ pub struct Case {
     /// Request method.
     #[serde(default = "get")]
     pub method: String,
-    /// Request target.
+    /// Request target. `{token}` stands for the token.
     pub path: String,
-    /// Token to mint and send as `Authorization: Bearer`.
+    /// Token to mint. It is sent as `Authorization: Bearer` unless the target or a header field says `{token}`.
     pub token: Option<TokenSpec>,
-    /// Further header fields. Every character stands for the byte of its number, up to U+00FF.
+    /// Further header fields. Every character stands for the byte of its number, up to U+00FF; `{token}` for the token.
     #[serde(default)]
     pub headers: Vec<(String, String)>,
     /// What must come of it.
@@ -44,7 +56,7 @@ pub struct Expect {
     pub status: u16,
     /// The filter's reason; nothing where Envoy itself refuses.
     pub reason: Option<String>,
-    /// Header fields that the backend must see, each exactly once and with this value.
+    /// Header fields that the backend must see, each exactly once and with this value. `:path` is the target.
     #[serde(default)]
     pub upstream: Vec<(String, String)>,
     /// Header fields that must not reach the backend.
@@ -52,66 +64,77 @@ pub struct Expect {
     pub absent: Vec<String>,
 }
 
+/// A case's request for a run at one time.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// Request target.
+    pub path: String,
+    /// Header fields, token included.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The token, to look for where it must not be.
+    pub token: Option<String>,
+}
+
 fn get() -> String {
     "GET".to_owned()
 }
 
 impl Case {
-    /// The request's header fields as bytes, token included, for a run at `now` (seconds since 1970).
-    pub fn header_fields(&self, now: u64) -> Vec<(String, Vec<u8>)> {
-        let bytes = |text: &str| {
+    /// The request for a run at `now` (seconds since 1970).
+    pub fn prepare(&self, now: u64) -> Prepared {
+        const TOKEN: &str = "{token}";
+        let token = self.token.as_ref().map(|token| token.mint(now));
+        let filled = |text: &str| match &token {
+            Some(token) => text.replace(TOKEN, token),
+            None => text.to_owned(),
+        };
+        let bytes = |text: String| {
             text.chars()
                 .map(|c| u8::try_from(c).expect("a case's character is no byte"))
                 .collect()
         };
-        let mut fields: Vec<(String, Vec<u8>)> = self
+        let placed = self.path.contains(TOKEN) || self.headers.iter().any(|(_, value)| value.contains(TOKEN));
+        let mut headers: Vec<(String, Vec<u8>)> = self
             .headers
             .iter()
-            .map(|(name, value)| (name.clone(), bytes(value)))
+            .map(|(name, value)| (name.clone(), bytes(filled(value))))
             .collect();
-        if let Some(token) = &self.token {
-            fields.push((
-                "authorization".to_owned(),
-                format!("Bearer {}", token.mint(now)).into_bytes(),
-            ));
+        if let Some(token) = token.as_ref().filter(|_| !placed) {
+            headers.push(("authorization".to_owned(), format!("Bearer {token}").into_bytes()));
         }
-        fields
+        Prepared {
+            path: filled(&self.path),
+            headers,
+            token,
+        }
     }
 }
 
-/// All cases.
-pub fn cases() -> Vec<Case> {
-    serde_json::from_str(include_str!("../first_crossing.json")).expect("tests/cases/first_crossing.json")
+/// All tables. Who verifies signatures must change nothing, so the one about tokens is there twice.
+pub fn tables() -> Vec<Table> {
+    let first = || parse(include_str!("../first_crossing.json"));
+    let tokens = || parse(include_str!("../tokens.json"));
+    vec![
+        Table {
+            name: "the first crossing",
+            config: filter_config(),
+            cases: first(),
+        },
+        Table {
+            name: "tokens, verified by the host where it can",
+            config: providers_config("auto"),
+            cases: tokens(),
+        },
+        Table {
+            name: "tokens, verified by the module",
+            config: providers_config("rust"),
+            cases: tokens(),
+        },
+    ]
 }
 
-/// The filter's configuration that the cases are written for, with the key set in line.
-pub fn filter_config() -> Value {
-    json!({
-        "providers": [{
-            "name": "pool", "preset": "cognito", "issuer": ISSUER, "audiences": ["orders-api"],
-            "max_lifetime": "1h", "clock_skew": "30s", "jwks": {"inline": jwks()},
-        }],
-        "claims_to_headers": [
-            {"claim": "sub", "header": "x-user"},
-            {"claim": ["cognito:groups"], "header": "x-groups", "format": "csv"},
-        ],
-        "roles": [
-            {
-                "name": "metrics-reader", "credential": "azure/reader",
-                "holders": [{"provider": "pool", "claim": ["cognito:groups"], "any": ["readers"]}],
-                "allow": [{"methods": ["GET"], "paths": ["/metrics/**"]}],
-            },
-            {
-                "name": "operator", "credential": "azure/operator",
-                "holders": [{"provider": "pool", "claim": ["cognito:groups"], "any": ["operators"]}],
-                "allow": [
-                    {"methods": ["GET"], "paths": ["/metrics/**"]},
-                    {"methods": ["*"], "paths": ["/storage/**"]},
-                ],
-                "deny": [{"methods": ["DELETE"], "paths": ["/storage/locked/**"]}],
-            },
-        ],
-    })
+fn parse(table: &str) -> Vec<Case> {
+    serde_json::from_str(table).expect("a table of tests/cases")
 }
 
 #[cfg(target_arch = "wasm32")]

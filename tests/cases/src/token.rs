@@ -1,21 +1,18 @@
-//! Tokens as the table describes them, minted at the time of the run.
+//! Tokens as the tables describe them, minted at the time of the run.
 
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine as _};
-use rsa::{pkcs8::DecodePrivateKey as _, traits::PublicKeyParts as _, Pkcs1v15Sign, RsaPrivateKey};
 use serde::Deserialize;
 use serde_json::{json, Map, Value};
-use sha2::{Digest as _, Sha256};
 
-use crate::ISSUER;
-
-const PROVIDER_KEY: &str = include_str!("../keys/provider.pem");
-const ROGUE_KEY: &str = include_str!("../keys/rogue.pem");
-const KID: &str = "a+b/c=";
+use crate::{config::Issuer, key::SigningKey};
 
 /// How a token differs from a good one.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenSpec {
+    /// Who issues it.
+    #[serde(default)]
+    by: Issuer,
     /// Members of the header to change; null takes one away.
     #[serde(default)]
     header: Map<String, Value>,
@@ -25,81 +22,89 @@ pub struct TokenSpec {
     /// The key that signs.
     #[serde(default)]
     key: SigningKey,
-    /// What is done to the token afterwards.
+    /// What is done to the token besides.
     tamper: Option<Tamper>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum SigningKey {
-    /// The provider's.
-    #[default]
-    Provider,
-    /// Somebody else's, under the provider's `kid`.
-    Rogue,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Tamper {
+    // Before it is signed.
+    /// A name in the header twice.
+    RepeatName,
+    /// Claims nested deeper than is read.
+    NestDeeply,
+    /// More than 16 KiB.
+    Inflate,
+    // After that.
+    /// The signature without its last bytes.
+    TruncateSignature,
     /// Other claims under the signature.
     Payload,
     /// No signature.
     StripSignature,
-    /// The signature without its last bytes.
-    TruncateSignature,
     /// A fourth part.
     AppendPart,
     /// Padding at the end.
     AppendPadding,
+    /// The same bytes by other last bits, which strict base64url refuses (RFC 4648, section 3.5).
+    OtherLastBits,
+    /// White space within.
+    InsertSpace,
 }
 
 impl TokenSpec {
     /// The token for a run at `now` (seconds since 1970).
     pub fn mint(&self, now: u64) -> String {
-        let mut header = object(json!({"alg": "RS256", "kid": KID}));
+        let mut header = object(json!({"alg": self.key.algorithm(), "kid": self.by.kid(self.key)}));
         overlay(&mut header, &self.header, now);
-        let mut claims = object(json!({
-            "iss": ISSUER, "sub": "alice", "client_id": "orders-api", "token_use": "access",
-            "iat": now - 10, "exp": now + 300, "jti": "token-1",
-        }));
+        let mut claims = object(self.by.claims(now));
         overlay(&mut claims, &self.claims, now);
-        let part =
-            |members: &Map<String, Value>| URL_SAFE_NO_PAD.encode(Value::Object(members.clone()).to_string());
-        let signed = format!("{}.{}", part(&header), part(&claims));
-        let pem = match self.key {
-            SigningKey::Provider => PROVIDER_KEY,
-            SigningKey::Rogue => ROGUE_KEY,
-        };
-        let signature = private_key(pem)
-            .sign(Pkcs1v15Sign::new::<Sha256>(), &Sha256::digest(&signed))
-            .expect("a 2048-bit key signs a SHA-256 digest");
-        let signature = URL_SAFE_NO_PAD.encode(signature);
         match self.tamper {
-            None => format!("{signed}.{signature}"),
+            Some(Tamper::NestDeeply) => {
+                let nested = (0..20).fold(json!(1), |inner, _| json!([inner]));
+                claims.insert("nested".to_owned(), nested);
+            }
+            Some(Tamper::Inflate) => {
+                claims.insert("padding".to_owned(), "x".repeat(16 * 1024).into());
+            }
+            _ => {}
+        }
+        let mut header_text = Value::Object(header.clone()).to_string();
+        if self.tamper == Some(Tamper::RepeatName) {
+            header_text = header_text.replacen('{', r#"{"typ":"JWT","typ":"at+jwt","#, 1);
+        }
+        let header_part = URL_SAFE_NO_PAD.encode(header_text);
+        let signed = format!("{header_part}.{}", part(&claims));
+        let algorithm = header.get("alg").and_then(Value::as_str).unwrap_or_default();
+        let mut signature = self.key.sign(algorithm, signed.as_bytes());
+        if self.tamper == Some(Tamper::TruncateSignature) {
+            signature.truncate(signature.len() - 6);
+        }
+        let signature = URL_SAFE_NO_PAD.encode(signature);
+        let (kept, last) = signature.split_at(signature.len() - 1);
+        match self.tamper {
             Some(Tamper::Payload) => {
                 claims.insert("sub".to_owned(), "mallory".into());
-                format!("{}.{}.{signature}", part(&header), part(&claims))
+                format!("{header_part}.{}.{signature}", part(&claims))
             }
             Some(Tamper::StripSignature) => format!("{signed}."),
-            Some(Tamper::TruncateSignature) => format!("{signed}.{}", &signature[..signature.len() - 6]),
             Some(Tamper::AppendPart) => format!("{signed}.{signature}.x"),
             Some(Tamper::AppendPadding) => format!("{signed}.{signature}=="),
+            // The 256 bytes of an RSA signature end in a character that carries two bits, and four that must be zero: the
+            // next character of the alphabet differs in one of those.
+            Some(Tamper::OtherLastBits) => {
+                let next = char::from(last.as_bytes()[0] + 1);
+                format!("{signed}.{kept}{next}")
+            }
+            Some(Tamper::InsertSpace) => format!("{signed}. {signature}"),
+            _ => format!("{signed}.{signature}"),
         }
     }
 }
 
-/// The provider's key set.
-pub fn jwks() -> Value {
-    let key = private_key(PROVIDER_KEY).to_public_key();
-    let number = |number: &rsa::BigUint| URL_SAFE_NO_PAD.encode(number.to_bytes_be());
-    json!({"keys": [
-        {"kty": "RSA", "kid": KID, "alg": "RS256", "use": "sig", "n": number(key.n()), "e": number(key.e())},
-    ]})
-}
-
-fn private_key(pem: &str) -> RsaPrivateKey {
-    RsaPrivateKey::from_pkcs8_pem(pem).expect("a key of this crate")
+fn part(members: &Map<String, Value>) -> String {
+    URL_SAFE_NO_PAD.encode(Value::Object(members.clone()).to_string())
 }
 
 fn object(value: Value) -> Map<String, Value> {
