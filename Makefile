@@ -7,7 +7,7 @@ export ENVOY_BIN
 # One set of flags for everything that is built natively, so that everything is built once.
 BUILD := --locked --workspace --all-features
 
-.PHONY: demo test tools-demo check test-native test-wasm wasm tools clean
+.PHONY: demo test tools-demo check test-native test-wasm fuzz wasm tools clean
 
 ## demo: start everything on this machine and walk the tour; ARGS=--once ends after it
 demo: tools-demo
@@ -30,6 +30,10 @@ test-wasm:
 	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER="$$(tools/setup --wasm-test-runner)" \
 	tools/cargo-wasm test --locked --release -p isthmus-engine --target-dir target/wasm
 
+## fuzz: every fuzz target, for SECONDS each (600)
+fuzz:
+	tools/fuzz $(or $(SECONDS),600)
+
 ## wasm: the release module at target/isthmus.wasm, its SHA-256 beside it
 wasm:
 	@tools/setup rust wasm
@@ -38,7 +42,7 @@ wasm:
 
 ## tools: install what the build and the tests need and this machine lacks
 tools:
-	@tools/setup rust wasm envoy wasm-tests
+	@tools/setup rust wasm envoy wasm-tests providers
 
 tools-demo:
 	@tools/setup rust wasm envoy

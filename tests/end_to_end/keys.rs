@@ -1,10 +1,52 @@
 //! The provider's keys: there before the first request, found again after a rotation, kept while the provider is down.
 
+mod discovery;
+mod ministack;
+mod outage;
+mod unknown;
+mod unusable;
+mod workers;
+
 use std::time::Duration;
 
-use isthmus_local_cloud::{openid::READER, Fault};
+use isthmus_local_cloud::{
+    openid::READER,
+    stack::{config::shipped_filter_config, Stack, StackOptions},
+    Fault,
+};
+use serde_json::Value;
 
 use crate::support::{assert_filter_never_failed, eventually, get, options, stack, HOUR};
+
+/// The shipped configuration with these settings of the provider's keys besides, or in place of those with the same name;
+/// `null` takes one away.
+fn options_with(jwks: Value) -> StackOptions {
+    let mut filter = shipped_filter_config().expect("the shipped configuration");
+    let shipped = filter["providers"][0]["jwks"].as_object_mut().expect("an object");
+    for (name, value) in jwks.as_object().expect("an object") {
+        shipped.insert(name.clone(), value.clone());
+    }
+    shipped.retain(|_, value| !value.is_null());
+    let mut options = options();
+    options.filter_config = Some(filter);
+    options
+}
+
+/// How many fetches of the provider's keys ended so: `ok` or `failed`.
+async fn fetches(stack: &Stack, outcome: &str) -> u64 {
+    let name = format!("wasmcustom.isthmus.provider.cognito.key_fetches.{outcome}");
+    stack
+        .bridge_stat(&name)
+        .await
+        .expect("statistics")
+        .expect("the metric is defined")
+}
+
+/// How old the filter says that the provider's keys are, in seconds; nothing while it has none.
+async fn key_age(stack: &Stack) -> Option<u64> {
+    let name = "wasmcustom.isthmus.provider.cognito.key_age_seconds";
+    stack.bridge_stat(name).await.expect("statistics")
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_fetched_before_the_first_request() {

@@ -397,7 +397,14 @@ impl Engine {
     /// Who a token speaks of. What was found out about the very same token before is not found out again.
     fn identify(&mut self, token: &str, now: UnixMillis, steps: &mut impl Steps) -> Result<Rc<Caller>, Stop> {
         let verified = self.verified.get(token);
-        if let Some(caller) = verified.filter(|caller| now.as_seconds() < caller.identity.valid_until) {
+        let still_holds = |caller: &Rc<Caller>| {
+            let keys = self
+                .key_sources
+                .get(caller.provider)
+                .map(|source| source.keys(now));
+            now.as_seconds() < caller.identity.valid_until && matches!(keys, Some(Keys::Ready(_)))
+        };
+        if let Some(caller) = verified.filter(still_holds) {
             steps.note(|| "the token was verified before".to_owned());
             return Ok(caller);
         }

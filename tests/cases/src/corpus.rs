@@ -284,7 +284,7 @@ impl fmt::Display for Verdict {
 /// The audience of every configuration here.
 const AUDIENCE: &str = "foo";
 
-/// A JWS as a bearer token at a provider that has its key, so that nothing but what it is stands against it.
+/// A JWS as a bearer token.
 fn bearer(token: &str, filter_config: Value, now: Option<u64>) -> Check {
     Check::Request(Request {
         credential: Credential::Bearer(token.to_owned()),
@@ -295,7 +295,8 @@ fn bearer(token: &str, filter_config: Value, now: Option<u64>) -> Check {
     })
 }
 
-/// A configuration with one provider, and a role with a route that whoever is known holds and that may do everything.
+/// A configuration with one provider, and a role that whoever is known holds and that may do everything. Its credential is one
+/// that the shipped Envoy configuration has a route for.
 fn config_with_provider(
     issuer: &str,
     audience: &str,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::{
-    body::{to_bytes, Body},
+    body::{to_bytes, Body, Bytes},
     extract::{Request, State},
     http::{header, StatusCode},
     middleware::{from_fn_with_state, Next},
@@ -35,6 +35,8 @@ pub enum Fault {
     TruncatedBody,
     /// 200, `application/json`, and bytes that are neither JSON nor UTF-8.
     Garbage,
+    /// 200, `application/json`, and this.
+    Body(Bytes),
     /// The connection is closed without an answer.
     Drop,
     /// The request is taken and never answered.
@@ -52,6 +54,12 @@ struct Inner {
 }
 
 impl FaultSwitch {
+    pub(crate) fn new(fault: Fault) -> Self {
+        let switch = Self::default();
+        switch.set(fault);
+        switch
+    }
+
     /// From the next request on, this goes wrong.
     pub fn set(&self, fault: Fault) {
         *self.0.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
@@ -102,6 +110,7 @@ async fn inject(State(switch): State<FaultSwitch>, request: Request, next: Next)
             (JSON, body.slice(..body.len() / 2)).into_response()
         }
         Fault::Garbage => (JSON, &b"\xff\xfe{]\0 not json"[..]).into_response(),
+        Fault::Body(body) => (JSON, body).into_response(),
         Fault::Drop => {
             let mut response = Response::default();
             response.extensions_mut().insert(DropConnection);
@@ -165,6 +174,9 @@ mod tests {
 
         switch.set(Fault::Garbage);
         assert!(std::str::from_utf8(&ask().await.unwrap().bytes().await.unwrap()).is_err());
+
+        switch.set(Fault::Body("<html>".into()));
+        assert_eq!(ask().await.unwrap().bytes().await.unwrap(), "<html>");
 
         switch.set(Fault::Delay(Duration::from_millis(20)));
         let start = tokio::time::Instant::now();

@@ -15,7 +15,7 @@
 //! | [`EchoApp`] | the protected application on the Azure VM |
 //!
 //! All of it listens on free ports of 127.0.0.1 and stops when it is dropped. [`stack`] puts the real Envoy,
-//! twice, and the real rotation service around it.
+//! twice, and the real rotation service around it. [`stack::MiniStack`] is a user pool that nobody here wrote.
 
 pub mod app;
 pub mod entra;
@@ -56,12 +56,18 @@ use pki::Authority;
 pub struct Options {
     /// How long the Azure tokens live that Entra and the managed identity hand out. Default: one hour.
     pub azure_token_lifetime: Duration,
+    /// What is wrong with the user pool's key set from the start. Default: nothing.
+    pub jwks_fault: Fault,
+    /// What is wrong with its discovery document from the start. Default: nothing.
+    pub discovery_fault: Fault,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             azure_token_lifetime: Duration::from_secs(3600),
+            jwks_fault: Fault::Healthy,
+            discovery_fault: Fault::Healthy,
         }
     }
 }
@@ -108,7 +114,7 @@ impl Cloud {
 
         let directory = Arc::new(Directory::new(azure, options.azure_token_lifetime));
         Ok(Self {
-            openid: OpenId::start(&authority, user_pool).await?,
+            openid: OpenId::start(&authority, user_pool, options.jwks_fault, options.discovery_fault).await?,
             entra: Entra::start(&authority, Arc::clone(&directory), Arc::clone(&federation)).await?,
             managed_identity: ManagedIdentity::start(Arc::clone(&directory)).await?,
             app: EchoApp::start(directory).await?,

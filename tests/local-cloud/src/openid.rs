@@ -20,7 +20,7 @@ use axum::{
 use serde_json::{json, Value};
 
 use crate::{
-    fault::FaultSwitch,
+    fault::{Fault, FaultSwitch},
     jws::{now, SigningKey},
     pki::Authority,
     random,
@@ -45,6 +45,7 @@ pub struct OpenId {
     server: Server,
     pool: Arc<Pool>,
     jwks_fault: FaultSwitch,
+    discovery_fault: FaultSwitch,
 }
 
 /// An app client of the pool: its id, its secret and what its tokens say.
@@ -61,7 +62,12 @@ pub struct AppClient {
 }
 
 impl OpenId {
-    pub(crate) async fn start(authority: &Authority, key: SigningKey) -> Result<Self, CloudError> {
+    pub(crate) async fn start(
+        authority: &Authority,
+        key: SigningKey,
+        jwks_fault: Fault,
+        discovery_fault: Fault,
+    ) -> Result<Self, CloudError> {
         let client = |id, group, scopes: &[&'static str]| AppClient {
             id,
             secret: random::token(32),
@@ -78,7 +84,8 @@ impl OpenId {
             ],
         });
 
-        let jwks_fault = FaultSwitch::default();
+        let jwks_fault = FaultSwitch::new(jwks_fault);
+        let discovery_fault = FaultSwitch::new(discovery_fault);
         let keys = Arc::clone(&pool);
         let tokens = Arc::clone(&pool);
         let router = Router::new()
@@ -88,7 +95,7 @@ impl OpenId {
             )
             .route(
                 "/us-east-1_Isthmus01/.well-known/openid-configuration",
-                get(|| async { Json(discovery()) }),
+                discovery_fault.guard(get(|| async { Json(discovery()) })),
             )
             .route(
                 "/oauth2/token",
@@ -99,6 +106,7 @@ impl OpenId {
             server,
             pool,
             jwks_fault,
+            discovery_fault,
         })
     }
 
@@ -116,6 +124,11 @@ impl OpenId {
     /// What goes wrong at the JWKS endpoint, and how often it has been asked.
     pub fn jwks_fault(&self) -> &FaultSwitch {
         &self.jwks_fault
+    }
+
+    /// The same for the discovery document.
+    pub fn discovery_fault(&self) -> &FaultSwitch {
+        &self.discovery_fault
     }
 
     /// The app clients of the pool.
@@ -228,14 +241,20 @@ fn discovery() -> Value {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    pub(crate) async fn healthy(authority: &Authority, key: SigningKey) -> OpenId {
+        OpenId::start(authority, key, Fault::Healthy, Fault::Healthy)
+            .await
+            .unwrap()
+    }
 
     #[tokio::test]
     async fn the_key_set_follows_rotations_and_counts_its_readers() {
         let authority = Authority::generate("test").unwrap();
         let first = SigningKey::generate(random::cognito_kid()).await.unwrap();
-        let openid = OpenId::start(&authority, first).await.unwrap();
+        let openid = healthy(&authority, first).await;
         let client = reqwest::Client::builder()
             .tls_certs_only([reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap()])
             .no_proxy()
@@ -273,9 +292,8 @@ mod tests {
     #[tokio::test]
     async fn a_foreign_key_signs_under_the_live_keys_id_and_does_not_verify() {
         let authority = Authority::generate("test").unwrap();
-        let openid = OpenId::start(&authority, SigningKey::generate("k".into()).await.unwrap())
-            .await
-            .unwrap();
+        let key = SigningKey::generate("k".into()).await.unwrap();
+        let openid = healthy(&authority, key).await;
         let claims = openid.access_claims(READER, &["readers"], TOKEN_LIFETIME);
         assert!(claims.get("aud").is_none());
         assert_eq!(openid.pool.live().verify(&openid.mint(&claims)).unwrap(), claims);

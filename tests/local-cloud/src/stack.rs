@@ -14,6 +14,7 @@ pub mod config;
 
 mod envoy;
 mod log;
+mod ministack;
 mod options;
 mod process;
 mod rotation;
@@ -34,6 +35,7 @@ use crate::{
     Cloud, CloudError,
 };
 
+pub use ministack::MiniStack;
 pub use options::StackOptions;
 
 use config::ConfigError;
@@ -109,13 +111,16 @@ impl Stack {
         let vm_config = config::vm(&paths, cloud.app.address(), &dir.join("vm.access.log"))?;
         let vm = Envoy::start("vm", &vm_config, &binaries, dir, &options).await?;
         let bridge_config = config::bridge(
-            listen,
             &paths,
             &cloud,
-            vm.listener(),
-            &binaries.wasm,
-            options.filter_config.as_ref(),
-            &dir.join("bridge.access.log"),
+            &config::Bridge {
+                listen,
+                vm: vm.listener(),
+                module: &binaries.wasm,
+                filter: options.filter_config.as_ref(),
+                provider: options.provider,
+                access_log: &dir.join("bridge.access.log"),
+            },
         )?;
         let bridge = Envoy::start("bridge", &bridge_config, &binaries, dir, &options).await?;
 

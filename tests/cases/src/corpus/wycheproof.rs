@@ -71,7 +71,7 @@ fn jws_rows(case: JwsCase) -> [Row; 2] {
         Serialization::Compact(text) => text,
         Serialization::Json(members) => Value::Object(members).to_string(),
     };
-    // Refused because of that as a bearer token, whatever the signature is worth; a claims set would need a label of its own.
+    // As a bearer token it is refused because of that, whatever its signature is worth. A claims set would need a label of its own.
     assert!(!case.payload_is_json_object, "{}: a payload of claims", case.id);
     let row = |id, check, label| Row {
         set: Set::WycheproofJws,

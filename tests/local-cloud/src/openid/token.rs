@@ -136,7 +136,7 @@ mod tests {
     use reqwest::{header::AUTHORIZATION, Client, RequestBuilder};
     use serde_json::Value;
 
-    use super::super::{OpenId, OPERATOR, READER};
+    use super::super::{tests::healthy, OpenId, OPERATOR, READER};
     use super::*;
     use crate::{jws::SigningKey, pki::Authority};
 
@@ -149,7 +149,7 @@ mod tests {
             .build()
             .unwrap();
         let key = SigningKey::generate("k".into()).await.unwrap();
-        (OpenId::start(&authority, key).await.unwrap(), client)
+        (healthy(&authority, key).await, client)
     }
 
     async fn ask(request: RequestBuilder, body: String) -> (u16, Value) {

@@ -68,25 +68,38 @@ pub(super) fn vm(paths: &Paths, app: SocketAddr, access_log: &Path) -> Result<St
     config.to_yaml()
 }
 
-pub(super) fn bridge(
-    listen: SocketAddr,
-    paths: &Paths,
-    cloud: &Cloud,
-    vm: SocketAddr,
-    module: &Path,
-    filter: Option<&Value>,
-    access_log: &Path,
-) -> Result<String, ConfigError> {
+/// What a bridge has besides the paths and the cloud.
+pub(super) struct Bridge<'a> {
+    pub(super) listen: SocketAddr,
+    pub(super) vm: SocketAddr,
+    pub(super) module: &'a Path,
+    /// The filter's configuration, if it is not the shipped one.
+    pub(super) filter: Option<&'a Value>,
+    /// The provider, if it is not the cloud's; by plain HTTP.
+    pub(super) provider: Option<SocketAddr>,
+    pub(super) access_log: &'a Path,
+}
+
+pub(super) fn bridge(paths: &Paths, cloud: &Cloud, bridge: &Bridge<'_>) -> Result<String, ConfigError> {
     let mut config = Config::parse("bridge.yaml", BRIDGE)?;
-    common(&mut config, "bridge", listen, paths, access_log)?;
-    config.connect("vm-reader", vm)?;
-    config.connect("vm-operator", vm)?;
-    config.connect("cognito", cloud.openid.address())?;
+    common(&mut config, "bridge", bridge.listen, paths, bridge.access_log)?;
+    config.connect("vm-reader", bridge.vm)?;
+    config.connect("vm-operator", bridge.vm)?;
     let cognito = config.named("/static_resources/clusters", "cognito")?;
-    let trusted = "/transport_socket/typed_config/common_tls_context/validation_context/trusted_ca/filename";
-    config.set(&format!("{cognito}{trusted}"), json!(cloud.ca_file))?;
-    config.set(&filter_pointer("vm_config/code/local/filename"), json!(module))?;
-    if let Some(filter) = filter {
+    if let Some(provider) = bridge.provider {
+        config.connect("cognito", provider)?;
+        config.remove(&cognito, "transport_socket")?;
+    } else {
+        config.connect("cognito", cloud.openid.address())?;
+        let trusted =
+            "/transport_socket/typed_config/common_tls_context/validation_context/trusted_ca/filename";
+        config.set(&format!("{cognito}{trusted}"), json!(cloud.ca_file))?;
+    }
+    config.set(
+        &filter_pointer("vm_config/code/local/filename"),
+        json!(bridge.module),
+    )?;
+    if let Some(filter) = bridge.filter {
         config.set(&filter_pointer("configuration/value"), json!(filter.to_string()))?;
     }
     config.to_yaml()

@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,6 +25,8 @@ pub struct StackOptions {
     pub cloud: Options,
     /// Another configuration for the filter in place of the shipped one.
     pub filter_config: Option<Value>,
+    /// Another provider in the place of the local user pool, by plain HTTP: where the cluster `cognito` leads.
+    pub provider: Option<SocketAddr>,
     /// The bridge's port on 127.0.0.1. Default: any free one.
     pub bridge_port: Option<u16>,
     /// Worker threads of each Envoy. Default: 1, so that what one request taught a worker the next one finds.
@@ -41,6 +44,7 @@ impl StackOptions {
             envoy: None,
             cloud: Options::default(),
             filter_config: None,
+            provider: None,
             bridge_port: None,
             concurrency: 1,
             deadline: Duration::from_secs(30),
@@ -83,7 +87,7 @@ pub(super) struct Binaries {
     pub(super) rotation: PathBuf,
 }
 
-fn existing(path: &Path, what: &'static str, remedy: &'static str) -> Result<PathBuf, StackError> {
+pub(super) fn existing(path: &Path, what: &'static str, remedy: &'static str) -> Result<PathBuf, StackError> {
     match path.canonicalize() {
         Ok(path) if path.is_file() => Ok(path),
         _ => Err(missing(what, path.display().to_string(), remedy)),

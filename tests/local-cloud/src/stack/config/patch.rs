@@ -41,6 +41,16 @@ impl Config {
         Ok(())
     }
 
+    /// Takes a member away from the object that stands there.
+    pub fn remove(&mut self, pointer: &str, member: &str) -> Result<(), ConfigError> {
+        let object = self.at(pointer)?.as_object_mut();
+        let removed = object.and_then(|object| object.remove(member));
+        removed.map(drop).ok_or_else(|| ConfigError::NoPlace {
+            file: self.file,
+            place: format!("{pointer}/{member}"),
+        })
+    }
+
     /// The pointer of the element of a list that has this `name`.
     pub fn named(&mut self, list: &str, name: &str) -> Result<String, ConfigError> {
         let elements = self.at(list)?.as_array().map(Vec::as_slice).unwrap_or_default();

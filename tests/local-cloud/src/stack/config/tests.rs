@@ -42,11 +42,20 @@ async fn nothing_but_addresses_paths_and_log_targets_is_changed() {
     let cloud = Cloud::start(dir.path(), crate::Options::default()).await.unwrap();
     let log = Path::new("/x/access.log");
     let module = Path::new("/x/isthmus.wasm");
-    let bridge = bridge(ANY_PORT, &paths(), &cloud, ANY_PORT, module, None, log).unwrap();
+    let with = |provider| Bridge {
+        listen: ANY_PORT,
+        vm: ANY_PORT,
+        module,
+        filter: None,
+        provider,
+        access_log: log,
+    };
+    let bridge_elsewhere = bridge(&paths(), &cloud, &with(Some(ANY_PORT))).unwrap();
+    let bridge = bridge(&paths(), &cloud, &with(None)).unwrap();
     let vm = vm(&paths(), cloud.app.address(), log).unwrap();
-    for (shipped, patched) in [(BRIDGE, bridge), (VM, vm)] {
+    for (shipped, patched) in [(BRIDGE, &bridge), (VM, &vm)] {
         let mut found = Vec::new();
-        differences("", &parse(shipped), &parse(&patched), &mut found);
+        differences("", &parse(shipped), &parse(patched), &mut found);
         for place in found {
             let last = place.rsplit('/').next().unwrap();
             assert!(
@@ -55,6 +64,15 @@ async fn nothing_but_addresses_paths_and_log_targets_is_changed() {
             );
             assert!(last != "@type" || place.contains("/access_log/"), "{place}");
         }
+    }
+    let mut found = Vec::new();
+    differences("", &parse(&bridge), &parse(&bridge_elsewhere), &mut found);
+    let cluster = Config::parse("bridge.yaml", BRIDGE)
+        .and_then(|mut config| config.named("/static_resources/clusters", "cognito"))
+        .unwrap();
+    assert_eq!(found.len(), 2, "{found:?}");
+    for (place, end) in found.iter().zip(["port_value", "/transport_socket"]) {
+        assert!(place.starts_with(&cluster) && place.ends_with(end), "{place}");
     }
     let mut found = Vec::new();
     let rotation = rotation(&cloud, &paths()).unwrap();
@@ -89,6 +107,7 @@ fn a_place_that_is_not_in_the_file_is_an_error() {
             config.set("/admin/adress", Value::Null),
             "nothing at /admin/adress",
         ),
+        (config.remove("/admin", "adress"), "nothing at /admin/adress"),
         (
             config.connect_socket("app", Path::new("/x")),
             "nothing at /static_resources/clusters/0",
