@@ -28,6 +28,7 @@ mod config;
 mod credential;
 mod decision;
 mod engine;
+mod forward;
 mod jwks;
 mod jws;
 mod key_source;

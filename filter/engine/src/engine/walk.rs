@@ -1,0 +1,278 @@
+//! The walk from request to decision.
+
+use std::rc::Rc;
+
+use super::Engine;
+use crate::{
+    claims::Claims,
+    credential,
+    decision::{Allowed, Caller, Decision, Denied, Grant},
+    forward::Stripped,
+    key_source::{Keys, Miss},
+    path::NormalPath,
+    provider::Identity,
+    role::Role,
+    steps::{Silent, Steps},
+    time::UnixMillis,
+    token::UnverifiedToken,
+    Reason, Request,
+};
+
+/// The longest refused token that is remembered, in bytes.
+const REFUSED_LENGTH: usize = 4096;
+
+/// The header that names the Azure credential of the request's role; Envoy's routes select the cluster by it.
+const CREDENTIAL_HEADER: &str = "x-isthmus-credential";
+/// The header that tells the backend the role.
+const ROLE_HEADER: &str = "x-isthmus-role";
+
+/// A token that was refused for good, and when.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    reason: Reason,
+    at: UnixMillis,
+}
+
+/// Why the walk from request to decision ends early.
+enum Stop {
+    Deny(Reason, Option<Rc<Caller>>),
+    Wait,
+}
+
+impl From<Reason> for Stop {
+    fn from(reason: Reason) -> Self {
+        Stop::Deny(reason, None)
+    }
+}
+
+impl Engine {
+    /// Whether a token by itself would be taken, whatever request it came with. A token that is bound to a certificate is not:
+    /// nobody shows one.
+    pub fn verify_token(&mut self, token: &str, now: UnixMillis) -> Result<(), Reason> {
+        match self.identify(token, now, &mut Silent) {
+            Ok(caller) if caller.identity.bound_to.is_some() => Err(Reason::UnprovenBinding),
+            Ok(_) => Ok(()),
+            Err(Stop::Deny(reason, _)) => Err(reason),
+            Err(Stop::Wait) => Err(Reason::KeysUnavailable),
+        }
+    }
+
+    pub(super) fn walk(
+        &mut self,
+        request: &Request<'_>,
+        now: UnixMillis,
+        steps: &mut impl Steps,
+    ) -> Decision {
+        match self.allow(request, now, steps) {
+            Ok(allowed) => Decision::Allow(allowed),
+            Err(Stop::Deny(reason, caller)) => Decision::Deny(Denied { reason, caller }),
+            Err(Stop::Wait) => Decision::Wait,
+        }
+    }
+
+    fn allow(
+        &mut self,
+        request: &Request<'_>,
+        now: UnixMillis,
+        steps: &mut impl Steps,
+    ) -> Result<Allowed, Stop> {
+        let (Some(method), Some(target)) = (request.method(), request.path_and_query()) else {
+            steps.note(|| "the request has not exactly one method and one path".to_owned());
+            return Err(Reason::AmbiguousPath.into());
+        };
+        let path = NormalPath::parse(target).map_err(|_| Reason::AmbiguousPath)?;
+        steps.note(|| "the path has one reading".to_owned());
+        if let Some(place) = self.public.iter().position(|rule| rule.covers(method, &path)) {
+            steps.note(|| format!("public[{place}] covers the request"));
+            let Stripped { remove, set } = self.forwarding.strip(request.headers, &self.token_sources, None);
+            return Ok(Allowed {
+                reason: Reason::Public,
+                remove,
+                set,
+                caller: None,
+                grant: None,
+            });
+        }
+        let (caller, place) = self.authenticate(request, now, steps)?;
+        let mut granted = None;
+        for held in &caller.roles {
+            let Some(role) = self.roles.get(*held) else {
+                continue;
+            };
+            let rule = role.allows(method, &path);
+            steps.note(|| match rule {
+                Some(rule) => format!(
+                    "the caller holds the role {:?}; its allow[{rule}] covers the request",
+                    role.name
+                ),
+                None => format!(
+                    "the caller holds the role {:?}; it does not allow the request",
+                    role.name
+                ),
+            });
+            if let Some(rule) = rule {
+                granted = Some((role, rule));
+                break;
+            }
+        }
+        let Some((role, rule)) = granted else {
+            let reason = if caller.roles.is_empty() {
+                steps.note(|| "the caller holds no role".to_owned());
+                Reason::NoRole
+            } else {
+                Reason::NotAllowed
+            };
+            return Err(Stop::Deny(reason, Some(caller)));
+        };
+        let provider = self.providers.get(caller.provider);
+        let kept = provider
+            .filter(|provider| provider.forward)
+            .and_then(|_| self.token_sources.get(place));
+        let Stripped { remove, mut set } = self.forwarding.strip(request.headers, &self.token_sources, kept);
+        set.extend(caller.headers.iter().cloned());
+        set.push((ROLE_HEADER.to_owned(), role.name.clone()));
+        if let Some(credential) = &role.credential {
+            set.push((CREDENTIAL_HEADER.to_owned(), credential.clone()));
+        }
+        Ok(Allowed {
+            reason: Reason::Allowed,
+            remove,
+            set,
+            grant: Some(Grant {
+                role: role.name.clone(),
+                credential: role.credential.clone(),
+                rule,
+            }),
+            caller: Some(caller),
+        })
+    }
+
+    /// The caller, and the place among `token_sources` in which their token lay.
+    fn authenticate(
+        &mut self,
+        request: &Request<'_>,
+        now: UnixMillis,
+        steps: &mut impl Steps,
+    ) -> Result<(Rc<Caller>, usize), Stop> {
+        let (token, place) = credential::find(request, &self.token_sources)?;
+        let source = self.token_sources.get(place);
+        steps.note(|| source.map_or(String::new(), |source| format!("one token, {source}")));
+        let caller = self.identify(token, now, steps)?;
+        let provider = self.providers.get(caller.provider);
+        let expected = provider.zip(self.token_sources.get(place));
+        if !expected.is_some_and(|(provider, source)| provider.sources.contains(source)) {
+            steps.note(|| "the provider's tokens may not lie there".to_owned());
+            return Err(Reason::WrongSource.into());
+        }
+        match caller.identity.bound_to.as_deref() {
+            Some(certificate) if request.peer.certificate_sha256 != Some(certificate) => {
+                steps.note(|| "the token is bound to a certificate that the peer did not show".to_owned());
+                Err(Reason::UnprovenBinding.into())
+            }
+            _ => Ok((caller, place)),
+        }
+    }
+
+    /// Who a token speaks of. What was found out about the very same token before is not found out again.
+    fn identify(&mut self, token: &str, now: UnixMillis, steps: &mut impl Steps) -> Result<Rc<Caller>, Stop> {
+        let verified = self.verified.get(token);
+        let still_holds = |caller: &Rc<Caller>| {
+            let keys = self
+                .key_sources
+                .get(caller.provider)
+                .map(|source| source.keys(now));
+            now.as_seconds() < caller.identity.valid_until && matches!(keys, Some(Keys::Ready(_)))
+        };
+        if let Some(caller) = verified.filter(still_holds) {
+            steps.note(|| "the token was verified before".to_owned());
+            return Ok(caller);
+        }
+        // Before that instant means that the clock was set back, and what had expired may be valid again.
+        if let Some(refusal) = self.refused.get(token).filter(|refusal| refusal.at <= now) {
+            steps.note(|| "the token was refused before".to_owned());
+            return Err(refusal.reason.into());
+        }
+        match self.verify(token, now, steps) {
+            Ok(caller) => {
+                let caller = Rc::new(caller);
+                self.verified.insert(token, Rc::clone(&caller));
+                Ok(caller)
+            }
+            Err(Stop::Deny(reason, caller)) => {
+                if reason.is_final() && token.len() <= REFUSED_LENGTH {
+                    self.refused.insert(token, Rc::new(Refusal { reason, at: now }));
+                }
+                Err(Stop::Deny(reason, caller))
+            }
+            Err(Stop::Wait) => Err(Stop::Wait),
+        }
+    }
+
+    /// Only the provider that the token's issuer names, and only its keys and algorithms, are ever tried.
+    fn verify(&mut self, token: &str, now: UnixMillis, steps: &mut impl Steps) -> Result<Caller, Stop> {
+        let UnverifiedToken { jws, claims } = UnverifiedToken::parse(token)?;
+        steps.note(|| {
+            format!(
+                "a token in strict form, alg {}, kid {:?}",
+                jws.algorithm_name(),
+                jws.kid
+            )
+        });
+        let issuer = claims.get("iss").and_then(|issuer| issuer.as_str());
+        steps.note(|| format!("its issuer is {issuer:?}"));
+        let place = issuer
+            .and_then(|issuer| self.by_issuer.get(issuer))
+            .copied()
+            .ok_or(Reason::UnknownIssuer)?;
+        let (Some(provider), Some(source)) = (self.providers.get(place), self.key_sources.get_mut(place))
+        else {
+            return Err(Reason::UnknownIssuer.into());
+        };
+        steps.note(|| format!("that is the provider {:?}", provider.name));
+        let algorithm = jws
+            .algorithm
+            .filter(|algorithm| provider.allows_algorithm(*algorithm))
+            .ok_or(Reason::AlgorithmNotAllowed)?;
+        let kid = jws.kid.as_deref();
+        let genuine = match source.keys(now) {
+            Keys::Ready(keys) => keys.select(kid, algorithm).and_then(|key| {
+                if !provider.allows_key_of(key, &claims) {
+                    return Err(Reason::KeyMismatch);
+                }
+                Ok(key.verify(
+                    algorithm,
+                    jws.signed.as_bytes(),
+                    &jws.signature,
+                    self.host.as_ref(),
+                ))
+            }),
+            Keys::Coming => return Err(Stop::Wait),
+            Keys::Unavailable => return Err(Reason::KeysUnavailable.into()),
+        };
+        match genuine {
+            Ok(true) => steps.note(|| "the signature is the key's".to_owned()),
+            Ok(false) => return Err(Reason::BadSignature.into()),
+            Err(Reason::UnknownKey) => {
+                return Err(match source.miss(kid, now) {
+                    Miss::Wait => Stop::Wait,
+                    Miss::Unknown => Reason::UnknownKey.into(),
+                    Miss::Unavailable => Reason::KeysUnavailable.into(),
+                })
+            }
+            Err(reason) => return Err(reason.into()),
+        }
+        let identity = provider.accept(&claims, now)?;
+        steps.note(|| format!("its claims hold; the subject is {:?}", identity.subject));
+        Ok(self.caller(place, identity, &claims))
+    }
+
+    fn caller(&self, provider: usize, identity: Identity, claims: &Claims) -> Caller {
+        let holds = |(place, role): (usize, &Role)| role.held_by(provider, claims).then_some(place);
+        Caller {
+            provider,
+            identity,
+            roles: self.roles.iter().enumerate().filter_map(holds).collect(),
+            headers: self.forwarding.claim_fields(claims),
+        }
+    }
+}
