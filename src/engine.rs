@@ -1,4 +1,5 @@
-//! An engine for the command: a configuration, keys from files in the place of those that the filter would fetch, and a time.
+//! An engine for the command: a configuration, keys from files in the place of those that the filter would fetch, and
+//! a time.
 
 use std::{
     fmt, fs, io,

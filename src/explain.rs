@@ -12,9 +12,9 @@ use crate::{
     lines::{answer_each, Id, MALFORMED_LINE},
 };
 
-/// Reads requests: `{"id", "method", "path", "host", "headers": [["name", "value"]], "peer": {"uri_san", "sha256"}}`. Nothing is
-/// fetched: a provider whose keys are neither in line nor given with `--jwks` has none. Exit status: 0, 1 if a request could not be
-/// read, 2 if the configuration could not.
+/// Reads requests: `{"id", "method", "path", "host", "headers": [["name", "value"]], "peer": {"uri_san", "sha256"}}`.
+/// Nothing is fetched: a provider whose keys are neither in line nor given with `--jwks` has none. Exit status: 0, 1
+/// if a request could not be read, 2 if the configuration could not.
 #[derive(Args)]
 pub(crate) struct Options {
     #[command(flatten)]
@@ -22,8 +22,8 @@ pub(crate) struct Options {
     /// A file with one request. Without it, JSON Lines on standard input.
     #[arg(long)]
     request: Option<PathBuf>,
-    /// One line of JSON for each request: `{"id", "decision", "status", "reason", "role", "credential", "headers"}`. The headers are
-    /// those that the backend gets besides the caller's own.
+    /// One line of JSON for each request: `{"id", "decision", "status", "reason", "role", "credential", "headers"}`.
+    /// The headers are those that the backend gets besides the caller's own.
     #[arg(long)]
     json: bool,
 }

@@ -23,8 +23,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Compile a filter configuration, say what is wrong with it and what is wider than it need be. Exit status: 0 good, 1 good
-    /// with warnings, 2 wrong or not to be read.
+    /// Compile a filter configuration, say what is wrong with it and what is wider than it need be. Exit status: 0
+    /// good, 1 good with warnings, 2 wrong or not to be read.
     Check {
         /// The filter's configuration, JSON.
         config: PathBuf,

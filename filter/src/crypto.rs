@@ -37,8 +37,8 @@ fn put_bytes(message: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     message.extend_from_slice(bytes);
 }
 
-/// The result: field 1 is whether the signature is genuine, left out when it is not; field 2 says why not. Whatever else comes is no
-/// answer.
+/// The result: field 1 is whether the signature is genuine, left out when it is not; field 2 says why not. Whatever
+/// else comes is no answer.
 fn verdict(message: &[u8]) -> Option<bool> {
     match message {
         [0x08, 0x01, ..] => Some(true),

@@ -306,8 +306,8 @@ mod abi {
         let mut size = 0;
         match call(&mut data, &mut size) {
             OK if data.is_null() => Ok(Vec::new()),
-            // SAFETY: on success the host has called our exported allocator (`malloc`, the SDK's) for exactly `size` bytes and
-            // left them to us, initialised; a null pointer is no buffer.
+            // SAFETY: on success the host has called our exported allocator (`malloc`, the SDK's) for exactly `size`
+            // bytes and left them to us, initialised; a null pointer is no buffer.
             OK => Ok(unsafe { Vec::from_raw_parts(data, size, size) }),
             _ => Err(HostError),
         }

@@ -1,5 +1,5 @@
-//! Key sets that workers share: one of them fetches, the others take what it got. Everything lies in the host's shared data, under
-//! the address of the keys.
+//! Key sets that workers share: one of them fetches, the others take what it got. Everything lies in the host's
+//! shared data, under the address of the keys.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use isthmus_engine::{Fetched, UnixMillis};
 
 use crate::host::{self, HostError};
 
-/// How long a worker may take for a fetch before another one tries: longer than a discovery and a fetch of keys may last.
+/// How long a worker may take for a fetch before another one tries: longer than a discovery and a fetch of keys may
+/// last.
 const LEASE: Duration = Duration::from_secs(12);
 /// How long workers take a failure for their own.
 const FAILURE: Duration = Duration::from_secs(1);

@@ -178,8 +178,8 @@ impl Worker {
         }
     }
 
-    /// Asks again for every request that waits. Those that must wait on stay. Afterwards the host speaks of the root context
-    /// again, from which all fetches are made.
+    /// Asks again for every request that waits. Those that must wait on stay. Afterwards the host speaks of the root
+    /// context again, from which all fetches are made.
     fn decide_held(&mut self) {
         for (context_id, request) in std::mem::take(&mut self.held) {
             if host::speak_of(context_id).is_err() {

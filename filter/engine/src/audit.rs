@@ -1,5 +1,6 @@
-//! One event per request, in the Open Cybersecurity Schema Framework 1.8: API Activity (6003) for what was decided about
-//! a known or public caller, Authentication (3002) for refused credentials. No token, no secret, no query string.
+//! One event per request, in the Open Cybersecurity Schema Framework 1.8: API Activity (6003) for what was decided
+//! about a known or public caller, Authentication (3002) for refused credentials. No token, no secret, no query
+//! string.
 
 use serde_json::{json, Map, Value};
 

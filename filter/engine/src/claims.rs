@@ -22,8 +22,9 @@ impl ClaimPath {
             .try_fold(claims.get(first)?, |value, name| value.as_object()?.get(name))
     }
 
-    /// Whether the claim is one of `values`, or a list in which one of them stands. Numbers and booleans count as their text.
-    /// The claims `scope` and `scp` are lists that are written as one text with spaces (RFC 8693, section 4.2; Entra).
+    /// Whether the claim is one of `values`, or a list in which one of them stands. Numbers and booleans count as
+    /// their text. The claims `scope` and `scp` are lists that are written as one text with spaces (RFC 8693, section
+    /// 4.2; Entra).
     pub(crate) fn holds_any(&self, claims: &Claims, values: &[String]) -> bool {
         let wanted = |text: &str| values.iter().any(|candidate| candidate == text);
         let listed = |value: &Value| match value {

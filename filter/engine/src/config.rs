@@ -151,8 +151,8 @@ pub(crate) enum Preset {
 pub(crate) struct JwksConfig {
     /// The address of the key set.
     pub(crate) uri: Option<String>,
-    /// The address of the provider's discovery document (OpenID Connect Discovery 1.0, RFC 8414), which names that of the key
-    /// set.
+    /// The address of the provider's discovery document (OpenID Connect Discovery 1.0, RFC 8414), which names that of
+    /// the key set.
     pub(crate) discovery: Option<String>,
     /// The Envoy cluster that reaches the address.
     pub(crate) cluster: Option<String>,

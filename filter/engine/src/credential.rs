@@ -76,8 +76,8 @@ impl Source {
         }
     }
 
-    /// What lies in this place, each as often as it is there. An error says that the place holds something that can be read in
-    /// two ways, or not at all.
+    /// What lies in this place, each as often as it is there. An error says that the place holds something that can
+    /// be read in two ways, or not at all.
     fn candidates<'a>(&self, request: &Request<'a>) -> Result<Vec<&'a str>, Reason> {
         match self {
             Self::Header { name, prefix } => header(request, name, prefix),
@@ -115,8 +115,8 @@ impl fmt::Display for Source {
     }
 }
 
-/// The token of a request, and its place among `sources`. Two candidates are no credential: a proxy and a backend could each
-/// take another one.
+/// The token of a request, and its place among `sources`. Two candidates are no credential: a proxy and a backend
+/// could each take another one.
 pub(crate) fn find<'a>(request: &Request<'a>, sources: &[Source]) -> Result<(&'a str, usize), Reason> {
     let mut found = None;
     for (place, source) in sources.iter().enumerate() {

@@ -51,7 +51,8 @@ pub struct KeyStatus<'e> {
     pub source: KeySourceId,
     /// The provider's name.
     pub provider: &'e str,
-    /// The address that the keys are fetched from, as a name under which workers may share them; nothing where they are in line.
+    /// The address that the keys are fetched from, as a name under which workers may share them; nothing where they
+    /// are in line.
     pub address: Option<String>,
     /// When the fetch began that brought the keys; nothing while there was none.
     pub fetched_at: Option<UnixMillis>,
@@ -131,8 +132,8 @@ impl Engine {
         })
     }
 
-    /// Offers the host's cryptography. It is used where the configuration wants it and it passes a self-test; says whether it
-    /// is. An error if the configuration insists on a host that fails.
+    /// Offers the host's cryptography. It is used where the configuration wants it and it passes a self-test; says
+    /// whether it is. An error if the configuration insists on a host that fails.
     pub fn offer_host_crypto(&mut self, host: Rc<dyn HostCrypto>) -> Result<bool, ConfigError> {
         self.host = match self.crypto {
             CryptoMode::Rust => None,
@@ -177,8 +178,9 @@ impl Engine {
             .collect()
     }
 
-    /// Takes the outcome of a fetch: an answer with status 200, or what went wrong. An error tells why no keys came of it; keys
-    /// that were there before stay in use. Afterwards a fetch may be due again: the keys follow a discovery document.
+    /// Takes the outcome of a fetch: an answer with status 200, or what went wrong. An error tells why no keys came
+    /// of it; keys that were there before stay in use. Afterwards a fetch may be due again: the keys follow a
+    /// discovery document.
     pub fn fetched(
         &mut self,
         source: KeySourceId,
@@ -223,14 +225,14 @@ impl Engine {
         })
     }
 
-    /// The names among `trailers` that only this filter may set, as they stand there: they are taken away from a request that
-    /// passes, as they are from its header.
+    /// The names among `trailers` that only this filter may set, as they stand there: they are taken away from a
+    /// request that passes, as they are from its header.
     pub fn forged_trailers(&self, trailers: Headers<'_>) -> Vec<String> {
         self.forwarding.forged(trailers, &self.token_sources, None)
     }
 
-    /// A key may have been taken away because it was stolen, or have come that a refused token was signed with: all of them must be
-    /// looked at again.
+    /// A key may have been taken away because it was stolen, or have come that a refused token was signed with: all
+    /// of them must be looked at again.
     fn forget_if_changed(&mut self, progress: Result<Progress, FetchError>) -> Result<Progress, FetchError> {
         if progress == Ok(Progress::Changed) {
             self.verified.clear();

@@ -1,5 +1,5 @@
-//! What the forwarded request loses and gains: the caller's credential and every field that only the filter may set go, the
-//! caller's claims come.
+//! What the forwarded request loses and gains: the caller's credential and every field that only the filter may set
+//! go, the caller's claims come.
 
 use crate::{
     claims::{ClaimPath, Claims, Format},
@@ -49,8 +49,8 @@ impl Forwarding {
         self.claim_headers.iter().filter_map(field).collect()
     }
 
-    /// What must be done to a request so that it carries no credential in any of these places, but for the one in `kept`, and
-    /// no field that only the filter may set.
+    /// What must be done to a request so that it carries no credential in any of these places, but for the one in
+    /// `kept`, and no field that only the filter may set.
     pub(crate) fn strip(&self, headers: Headers<'_>, sources: &[Source], kept: Option<&Source>) -> Stripped {
         let others: Vec<&Source> = sources.iter().filter(|source| Some(*source) != kept).collect();
         let mut stripped = Stripped::of_shared_fields(headers, &others);
@@ -58,8 +58,8 @@ impl Forwarding {
         stripped
     }
 
-    /// The names, as they stand there, of every field that only the filter may set, in any spelling that a backend could read
-    /// as the same name, and of every field that carries a credential, but for the one in `kept`.
+    /// The names, as they stand there, of every field that only the filter may set, in any spelling that a backend
+    /// could read as the same name, and of every field that carries a credential, but for the one in `kept`.
     pub(crate) fn forged(
         &self,
         headers: Headers<'_>,

@@ -63,7 +63,8 @@ impl KeySet {
         Ok(Self { keys })
     }
 
-    /// The set without symmetric keys: one that came over the network is known to others, and whoever knows it can sign.
+    /// The set without symmetric keys: one that came over the network is known to others, and whoever knows it can
+    /// sign.
     pub(crate) fn without_secrets(mut self) -> Result<Self, KeySetError> {
         self.keys
             .retain(|key| !matches!(key.verifying, VerifyingKey::Secret(_)));
@@ -96,7 +97,8 @@ impl KeySet {
 /// One key and what it may be used for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
-    /// The issuer that this key speaks for, where the set says so. Entra's sets do: `{tenantid}` stands for the token's tenant.
+    /// The issuer that this key speaks for, where the set says so. Entra's sets do: `{tenantid}` stands for the
+    /// token's tenant.
     pub(crate) issuer: Option<String>,
     kid: Option<String>,
     algorithm: Option<Algorithm>,

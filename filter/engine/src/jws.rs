@@ -24,7 +24,8 @@ impl SignatureVerifier {
         Some(Self { host })
     }
 
-    /// Verifies a JWS in compact form (RFC 7515, section 7.1) with one of the keys of a JWK set, chosen as a provider's are.
+    /// Verifies a JWS in compact form (RFC 7515, section 7.1) with one of the keys of a JWK set, chosen as a
+    /// provider's are.
     pub fn verify_with_set(&self, jws: &str, jwks: &Value) -> Result<(), Reason> {
         let jws = Jws::parse(jws)?;
         let algorithm = jws.algorithm.ok_or(Reason::AlgorithmNotAllowed)?;
@@ -43,7 +44,8 @@ impl SignatureVerifier {
         self.check(&key, algorithm, &jws)
     }
 
-    /// Verifies a signature over a message with a JWK and an algorithm by its name (RFC 7518, section 3.1), such as `ES256`.
+    /// Verifies a signature over a message with a JWK and an algorithm by its name (RFC 7518, section 3.1), such as
+    /// `ES256`.
     pub fn verify_raw(
         &self,
         algorithm: &str,

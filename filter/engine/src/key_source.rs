@@ -1,5 +1,5 @@
-//! The life of one provider's key set: fetched before the first request, refreshed before it is stale, kept while refreshing
-//! fails, asked for again when a token names a key that it does not hold.
+//! The life of one provider's key set: fetched before the first request, refreshed before it is stale, kept while
+//! refreshing fails, asked for again when a token names a key that it does not hold.
 
 mod remote;
 
@@ -181,8 +181,9 @@ impl KeySource {
         self.remote.as_ref().map(Remote::name)
     }
 
-    /// A token asks for a key that the set does not hold: by its id, or without one for the only key that fits. Whoever asks
-    /// first makes the provider be asked once, after a rest; until then it waits, afterwards the key is unknown for a while.
+    /// A token asks for a key that the set does not hold: by its id, or without one for the only key that fits.
+    /// Whoever asks first makes the provider be asked once, after a rest; until then it waits, afterwards the key is
+    /// unknown for a while.
     pub(crate) fn miss(&mut self, kid: Option<&str>, now: UnixMillis) -> Miss {
         let kid = kid.unwrap_or_default();
         if self.remote.is_none() || kid.len() > MAX_KID {
@@ -318,8 +319,8 @@ impl KeySource {
     }
 }
 
-/// Between 75 and 95 % of an age, so that workers and proxies that started together do not stay together. The milliseconds of the
-/// clock are as good as random for that.
+/// Between 75 and 95 % of an age, so that workers and proxies that started together do not stay together. The
+/// milliseconds of the clock are as good as random for that.
 fn ahead_of(age: Duration, now: UnixMillis) -> Duration {
     let spread = u32::try_from(now.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44).unwrap_or_default();
     age.mul_f64(0.75 + 0.20 * f64::from(spread) / f64::from(1 << 20))

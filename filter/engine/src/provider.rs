@@ -134,8 +134,8 @@ impl Provider {
         self.algorithms.contains(&algorithm)
     }
 
-    /// Whether a key of the provider's set speaks for the token's issuer. Entra's sets hold keys of issuers that are others
-    /// than the tenant's; v1 and v2 tokens of one tenant share theirs.
+    /// Whether a key of the provider's set speaks for the token's issuer. Entra's sets hold keys of issuers that are
+    /// others than the tenant's; v1 and v2 tokens of one tenant share theirs.
     pub(crate) fn allows_key_of(&self, key: &Key, claims: &Claims) -> bool {
         match (self.preset, &key.issuer) {
             (Preset::Entra, Some(issuer)) => {

@@ -1,4 +1,5 @@
-//! Why a request was let through or refused: one closed list for the reply, the audit event, the metrics and the command.
+//! Why a request was let through or refused: one closed list for the reply, the audit event, the metrics and the
+//! command.
 
 use std::fmt;
 
@@ -90,8 +91,8 @@ reasons! {
 }
 
 impl Reason {
-    /// Whether a token that was refused for this reason will be refused again, as long as configuration and keys stay and the
-    /// clock does not go back.
+    /// Whether a token that was refused for this reason will be refused again, as long as configuration and keys stay
+    /// and the clock does not go back.
     pub(crate) const fn is_final(self) -> bool {
         matches!(
             self,

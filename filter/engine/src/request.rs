@@ -1,7 +1,8 @@
 //! What the engine is asked about: one HTTP request and the peer it came from.
 
 /// The header fields of a request in the order in which they came, pseudo-headers (`:method`, `:path`, `:authority`)
-/// among them. Names are in lower case, as Envoy and HTTP/2 have them; values are bytes, not text (RFC 9110, section 5.5).
+/// among them. Names are in lower case, as Envoy and HTTP/2 have them; values are bytes, not text (RFC 9110, section
+/// 5.5).
 #[derive(Clone, Copy, Debug)]
 pub struct Headers<'a>(pub &'a [(&'a [u8], &'a [u8])]);
 

@@ -27,7 +27,8 @@ const MIN_RSA_BITS: usize = 2048;
 const MAX_RSA_BITS: usize = 8192;
 const MAX_SECRET_BYTES: usize = 1024;
 
-/// The signature algorithms that tokens may use (RFC 7518, section 3.1; RFC 8037, section 3.1). `none` is not among them.
+/// The signature algorithms that tokens may use (RFC 7518, section 3.1; RFC 8037, section 3.1). `none` is not among
+/// them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) enum Algorithm {
@@ -110,8 +111,8 @@ impl std::fmt::Debug for VerifyingKey {
 }
 
 impl VerifyingKey {
-    /// The key material of a JWK (RFC 7518, section 6; RFC 8037, section 2); nothing if it is of an unknown kind, malformed or
-    /// out of bounds.
+    /// The key material of a JWK (RFC 7518, section 6; RFC 8037, section 2); nothing if it is of an unknown kind,
+    /// malformed or out of bounds.
     pub(crate) fn from_jwk(jwk: &Map<String, Value>) -> Option<Self> {
         let text = |name: &str| jwk.get(name)?.as_str();
         let bytes = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?).ok();
@@ -128,7 +129,8 @@ impl VerifyingKey {
         }
     }
 
-    /// Whether this kind of key makes that kind of signature. A secret must be as long as the hash (RFC 7518, section 3.2).
+    /// Whether this kind of key makes that kind of signature. A secret must be as long as the hash (RFC 7518, section
+    /// 3.2).
     pub(crate) fn fits(&self, algorithm: Algorithm) -> bool {
         match self {
             Self::Rsa(_) => algorithm.rsa().is_some(),

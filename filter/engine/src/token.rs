@@ -24,8 +24,8 @@ pub(crate) struct Jws<'t> {
 }
 
 impl<'t> Jws<'t> {
-    /// Takes a JWS apart. Exactly three parts of strict base64url (no padding, no white space, canonical last bits); the header
-    /// is an object without repeated names.
+    /// Takes a JWS apart. Exactly three parts of strict base64url (no padding, no white space, canonical last bits);
+    /// the header is an object without repeated names.
     pub(crate) fn parse(token: &'t str) -> Result<Self, Reason> {
         if token.len() > MAX_LENGTH {
             return Err(Reason::TokenTooLarge);

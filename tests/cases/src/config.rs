@@ -21,7 +21,8 @@ pub(crate) enum Issuer {
     Pool,
     /// An OpenID provider with a key for every algorithm.
     Any,
-    /// An OpenID provider with a single key that has no id, whose tokens come by other ways than a header and must say more.
+    /// An OpenID provider with a single key that has no id, whose tokens come by other ways than a header and must
+    /// say more.
     Strict,
     /// Entra ID, v2 tokens.
     Entra,

@@ -67,8 +67,8 @@ impl SigningKey {
         }
     }
 
-    /// The signature over `message` by the algorithm of that name (RFC 7518, section 3.1). A name that this key cannot serve gets the
-    /// signature that the key makes most naturally: the header then lies about it.
+    /// The signature over `message` by the algorithm of that name (RFC 7518, section 3.1). A name that this key
+    /// cannot serve gets the signature that the key makes most naturally: the header then lies about it.
     pub(crate) fn sign(self, algorithm: &str, message: &[u8]) -> Vec<u8> {
         match self {
             Self::Provider => sign_rsa(PROVIDER_KEY, algorithm, message),
@@ -167,8 +167,9 @@ fn ed25519_key() -> ed25519_compact::KeyPair {
     ed25519_compact::KeyPair::from_seed(ed25519_compact::Seed::new([7; 32]))
 }
 
-/// WebAssembly has no source of randomness. A salt need not be secret to be a salt, and a nonce keeps a key safe that nobody knows:
-/// these are published. The bytes differ (SplitMix64), because whoever wants a number in range asks until one is.
+/// WebAssembly has no source of randomness. A salt need not be secret to be a salt, and a nonce keeps a key safe that
+/// nobody knows: these are published. The bytes differ (SplitMix64), because whoever wants a number in range asks
+/// until one is.
 #[derive(Default)]
 struct Fixed(u64);
 

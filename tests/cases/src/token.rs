@@ -91,8 +91,8 @@ impl TokenSpec {
             Some(Tamper::StripSignature) => format!("{signed}."),
             Some(Tamper::AppendPart) => format!("{signed}.{signature}.x"),
             Some(Tamper::AppendPadding) => format!("{signed}.{signature}=="),
-            // The 256 bytes of an RSA signature end in a character that carries two bits, and four that must be zero: the
-            // next character of the alphabet differs in one of those.
+            // The 256 bytes of an RSA signature end in a character that carries two bits, and four that must be zero:
+            // the next character of the alphabet differs in one of those.
             Some(Tamper::OtherLastBits) => {
                 let next = char::from(last.as_bytes()[0] + 1);
                 format!("{signed}.{kept}{next}")

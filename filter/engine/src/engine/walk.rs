@@ -46,8 +46,8 @@ impl From<Reason> for Stop {
 }
 
 impl Engine {
-    /// Whether a token by itself would be taken, whatever request it came with. A token that is bound to a certificate is not:
-    /// nobody shows one.
+    /// Whether a token by itself would be taken, whatever request it came with. A token that is bound to a
+    /// certificate is not: nobody shows one.
     pub fn verify_token(&mut self, token: &str, now: UnixMillis) -> Result<(), Reason> {
         match self.identify(token, now, &mut Silent) {
             Ok(caller) if caller.identity.bound_to.is_some() => Err(Reason::UnprovenBinding),

@@ -142,7 +142,8 @@ impl Remote {
 }
 
 impl Discovery {
-    /// Takes the document (OpenID Connect Discovery 1.0, sections 3 and 4.3; RFC 8414, section 3.3): it must speak of our issuer.
+    /// Takes the document (OpenID Connect Discovery 1.0, sections 3 and 4.3; RFC 8414, section 3.3): it must speak of
+    /// our issuer.
     pub(super) fn take(&mut self, document: &[u8], now: UnixMillis) -> Result<(), &'static str> {
         if document.len() > MAX_DOCUMENT_BYTES {
             return Err("too large");
@@ -166,8 +167,8 @@ impl Discovery {
 }
 
 impl Address {
-    /// Scheme, authority and path of a URI whose characters are all visible ASCII; fragments and user information have no
-    /// place in a key set's address.
+    /// Scheme, authority and path of a URI whose characters are all visible ASCII; fragments and user information
+    /// have no place in a key set's address.
     fn parse(uri: &str) -> Option<Self> {
         let (scheme, rest) = match uri.split_once("://")? {
             ("https", rest) => ("https", rest),

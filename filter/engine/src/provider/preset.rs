@@ -1,4 +1,5 @@
-//! What is known of an identity system beyond OpenID Connect: who issues its tokens, whom they address and whom they name.
+//! What is known of an identity system beyond OpenID Connect: who issues its tokens, whom they address and whom they
+//! name.
 
 use serde_json::Value;
 
@@ -8,7 +9,8 @@ use crate::{claims::Claims, config::Preset, signature::Algorithm, Reason};
 /// Stands for a tenant's id in Entra's issuers, in its discovery document and in its key sets.
 pub(super) const TENANT: &str = "{tenantid}";
 
-/// The issuers of Entra's public cloud (v1 and v2 tokens; learn.microsoft.com/entra/identity-platform/access-token-claims-reference).
+/// The issuers of Entra's public cloud (v1 and v2 tokens;
+/// learn.microsoft.com/entra/identity-platform/access-token-claims-reference).
 pub(super) const ENTRA_ISSUERS: [&str; 2] = [
     "https://sts.windows.net/{tenantid}/",
     "https://login.microsoftonline.com/{tenantid}/v2.0",
@@ -69,8 +71,9 @@ impl Preset {
     }
 }
 
-/// A user in too many groups gets a token that does not list them but says where to ask for them, which no filter can. Rules on groups
-/// would see none (learn.microsoft.com/security/zero-trust/develop/configure-tokens-group-claims-app-roles).
+/// A user in too many groups gets a token that does not list them but says where to ask for them, which no filter
+/// can. Rules on groups would see none
+/// (learn.microsoft.com/security/zero-trust/develop/configure-tokens-group-claims-app-roles).
 pub(super) fn has_groups_overage(claims: &Claims) -> bool {
     let elsewhere = claims
         .get("_claim_names")

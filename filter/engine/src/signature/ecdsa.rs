@@ -1,4 +1,5 @@
-//! ES256, ES384 and ES512 (RFC 7518, section 3.4): r and s as two numbers of fixed length, each curve with the hash of its size.
+//! ES256, ES384 and ES512 (RFC 7518, section 3.4): r and s as two numbers of fixed length, each curve with the hash
+//! of its size.
 
 use std::{borrow::Cow, num::NonZeroUsize};
 

@@ -1,5 +1,5 @@
-//! The host's own cryptography as one more [`Algorithm`]: Envoy's BoringSSL verifies RSA (PKCS #1 v1.5) and ECDSA ten times
-//! faster than WebAssembly does. It is believed only after it has answered known questions rightly.
+//! The host's own cryptography as one more [`Algorithm`]: Envoy's BoringSSL verifies RSA (PKCS #1 v1.5) and ECDSA ten
+//! times faster than WebAssembly does. It is believed only after it has answered known questions rightly.
 
 use std::{borrow::Cow, fmt, rc::Rc};
 
@@ -23,9 +23,9 @@ pub enum HostHash {
 
 /// What verifies signatures outside of the engine, such as Envoy's foreign function `verify_signature`.
 pub trait HostCrypto {
-    /// Whether `signature` over `message` is that of the key `spki`: an RSA key (PKCS #1 v1.5) or one on P-256, P-384 or P-521,
-    /// as SubjectPublicKeyInfo in DER (RFC 5280, section 4.1). An ECDSA signature comes as a DER sequence of r and s.
-    /// Nothing if the host gave no answer: the engine then verifies by itself.
+    /// Whether `signature` over `message` is that of the key `spki`: an RSA key (PKCS #1 v1.5) or one on P-256, P-384
+    /// or P-521, as SubjectPublicKeyInfo in DER (RFC 5280, section 4.1). An ECDSA signature comes as a DER sequence
+    /// of r and s. Nothing if the host gave no answer: the engine then verifies by itself.
     fn verify(&self, hash: HostHash, spki: &[u8], signature: &[u8], message: &[u8]) -> Option<bool>;
 }
 
