@@ -12,9 +12,12 @@ use crate::{
     lines::{answer_each, Id, MALFORMED_LINE},
 };
 
-/// Reads requests: `{"id", "method", "path", "host", "headers": [["name", "value"]], "peer": {"uri_san", "sha256"}}`.
-/// Nothing is fetched: a provider whose keys are neither in line nor given with `--jwks` has none. Exit status: 0, 1
-/// if a request could not be read, 2 if the configuration could not.
+/// Say what the filter would decide about requests, and each step that leads there.
+///
+/// A request is `{"id", "method", "path", "host", "headers": [["name", "value"]], "peer": {"uri_san", "sha256"}}`. Nothing
+/// is fetched: a provider whose keys are neither in line nor given with `--jwks` has none.
+///
+/// Exit status: 0, 1 if a request could not be read, 2 if the configuration could not.
 #[derive(Args)]
 pub(crate) struct Options {
     #[command(flatten)]
@@ -70,7 +73,11 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     let mut answer = |line: RequestLine| explain(&mut engine, line, now, options.json);
     let unreadable = || {
         if options.json {
-            json!({"id": null, "decision": "deny", "status": 400, "reason": MALFORMED_LINE, "role": null, "credential": null, "headers": {}}).to_string()
+            json!({
+                "id": null, "decision": "deny", "status": 400, "reason": MALFORMED_LINE, "role": null,
+                "credential": null, "headers": {},
+            })
+            .to_string()
         } else {
             format!("no request: {MALFORMED_LINE}")
         }

@@ -23,15 +23,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Compile a filter configuration, say what is wrong with it and what is wider than it need be. Exit status: 0
-    /// good, 1 good with warnings, 2 wrong or not to be read.
+    /// Compile a filter configuration, and say what is wrong with it or wider than it need be.
+    ///
+    /// Exit status: 0 good, 1 good with warnings, 2 wrong or not to be read.
     Check {
         /// The filter's configuration, JSON.
         config: PathBuf,
     },
-    /// Say what the filter would decide about requests, and each step that leads there.
     Explain(explain::Options),
-    /// Verify tokens, or signatures by themselves, one per line of JSON on standard input.
     Verify(verify::Options),
     /// Print the JSON Schema of a configuration.
     Schema {

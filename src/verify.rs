@@ -12,12 +12,15 @@ use crate::{
     lines::{answer_each, Id, MALFORMED_LINE},
 };
 
-/// Reads JSON Lines on standard input and writes `{"id", "verdict", "reason"}` for each in the same order.
+/// Verify tokens, or signatures by themselves, one per line of JSON on standard input.
 ///
-/// With `--config`, lines are `{"id", "jwt"}`: tokens as they stand after `Bearer `. With `--jws`, they are `{"id",
-/// "jws"}` with a key as `jwk` or `jwks`, or `{"id", "alg", "jwk", "msg", "sig"}` with message and signature in
-/// hexadecimal. The verdict is `accept` or `reject`; the reason is null for accepted ones. Exit status: 0, 1 if a
-/// line could not be read, 2 if the configuration could not.
+/// For each line, `{"id", "verdict", "reason"}` is written, in the same order. The verdict is `accept` or `reject`; the
+/// reason is null for what is accepted.
+///
+/// With `--config`, lines are `{"id", "jwt"}`: tokens as they stand after `Bearer `. With `--jws`, they are `{"id", "jws"}`
+/// with a key as `jwk` or `jwks`, or `{"id", "alg", "jwk", "msg", "sig"}` with message and signature in hexadecimal.
+///
+/// Exit status: 0, 1 if a line could not be read, 2 if the configuration could not.
 #[derive(Args)]
 pub(crate) struct Options {
     /// The filter's configuration, JSON.
