@@ -68,13 +68,14 @@ impl Forwarding {
     ) -> Vec<String> {
         let kept = kept.and_then(Source::header_name);
         let is_forged = |name: &[u8]| {
+            // Gateway interfaces (RFC 3875) turn `-` into `_`, some of them every other sign too.
             let canonical: Vec<u8> = name
                 .iter()
                 .map(|byte| {
-                    if *byte == b'_' {
-                        b'-'
-                    } else {
+                    if byte.is_ascii_alphanumeric() {
                         byte.to_ascii_lowercase()
+                    } else {
+                        b'-'
                     }
                 })
                 .collect();

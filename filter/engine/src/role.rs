@@ -53,7 +53,9 @@ impl Role {
             credential: config.credential,
             holders,
             allow: compile_each(config.allow, &format!("{at}.allow"), Rule::compile)?,
-            deny: compile_each(config.deny, &format!("{at}.deny"), Rule::compile)?,
+            deny: compile_each(config.deny, &format!("{at}.deny"), |rule, at| {
+                Rule::compile(rule, at).map(Rule::folded)
+            })?,
         })
     }
 
@@ -71,8 +73,16 @@ impl Role {
     /// The place of the `allow` rule that covers the request, unless a `deny` rule covers it too: deny wins.
     pub(crate) fn allows(&self, method: &str, path: &NormalPath) -> Option<usize> {
         let rule = self.allow.iter().position(|rule| rule.covers(method, path))?;
-        let denied = self.deny.iter().any(|rule| rule.covers(method, path));
-        (!denied).then_some(rule)
+        (!self.denies(method, path)).then_some(rule)
+    }
+
+    /// A backend may read a path more generously than the rules that allow it do: what is denied is so in every spelling.
+    fn denies(&self, method: &str, path: &NormalPath) -> bool {
+        if self.deny.is_empty() {
+            return false;
+        }
+        let path = path.folded();
+        self.deny.iter().any(|rule| rule.covers_loosely(method, &path))
     }
 }
 
@@ -129,6 +139,20 @@ impl Rule {
             methods: (!any).then_some(config.methods),
             paths,
         })
+    }
+
+    /// The rule for folded paths.
+    fn folded(mut self) -> Self {
+        for pattern in &mut self.paths {
+            *pattern = pattern.folded();
+        }
+        self
+    }
+
+    /// Whether a folded rule speaks of a request with this folded path, the method in whatever case.
+    fn covers_loosely(&self, method: &str, path: &NormalPath) -> bool {
+        let named = |methods: &Vec<String>| methods.iter().any(|own| own.eq_ignore_ascii_case(method));
+        self.methods.as_ref().is_none_or(named) && self.paths.iter().any(|pattern| pattern.matches(path))
     }
 
     /// Whether the rule speaks of this request. Methods are case-sensitive (RFC 9110, section 9.1).
