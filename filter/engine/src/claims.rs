@@ -11,7 +11,7 @@ pub(crate) type Claims = Map<String, Value>;
 
 /// Where a claim lies: a name, or the names on the way down into nested objects. An array of one name reaches claims
 /// whose own name holds a colon, a slash or a dot, such as `["cognito:groups"]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ClaimPath(Vec<String>);
 
 impl ClaimPath {
@@ -22,22 +22,34 @@ impl ClaimPath {
             .try_fold(claims.get(first)?, |value, name| value.as_object()?.get(name))
     }
 
-    /// Whether the claim is one of `values`, or a list in which one of them stands. Numbers and booleans count as
-    /// their text. The claims `scope` and `scp` are lists that are written as one text with spaces (RFC 8693, section
-    /// 4.2; Entra).
+    /// `sub`.
+    pub(crate) fn subject() -> Self {
+        Self(vec!["sub".to_owned()])
+    }
+
+    /// Whether the claim is one of `values`, or a list in which one of them stands; see [`ClaimPath::each_value`].
     pub(crate) fn holds_any(&self, claims: &Claims, values: &[String]) -> bool {
-        let wanted = |text: &str| values.iter().any(|candidate| candidate == text);
-        let listed = |value: &Value| match value {
-            Value::String(text) => wanted(text),
-            Value::Number(number) => wanted(&number.to_string()),
-            Value::Bool(flag) => wanted(if *flag { "true" } else { "false" }),
-            _ => false,
+        let mut held = false;
+        self.each_value(claims, |value| {
+            held |= values.iter().any(|wanted| wanted == value)
+        });
+        held
+    }
+
+    /// Gives each value of the claim: itself, or what stands in its list. Numbers and booleans count as their text. The
+    /// claims `scope` and `scp` are lists that are written as one text with spaces (RFC 8693, section 4.2; Entra).
+    pub(crate) fn each_value<'c>(&self, claims: &'c Claims, mut give: impl FnMut(&str)) {
+        let mut give_one = |value: &'c Value| match value {
+            Value::String(text) => give(text),
+            Value::Number(number) => give(&number.to_string()),
+            Value::Bool(flag) => give(if *flag { "true" } else { "false" }),
+            _ => {}
         };
         match self.find(claims) {
-            Some(Value::Array(elements)) => elements.iter().any(listed),
-            Some(Value::String(text)) if self.is_scope() => text.split(' ').any(wanted),
-            Some(value) => listed(value),
-            None => false,
+            Some(Value::Array(elements)) => elements.iter().for_each(give_one),
+            Some(Value::String(text)) if self.is_scope() => text.split(' ').for_each(give),
+            Some(value) => give_one(value),
+            None => {}
         }
     }
 

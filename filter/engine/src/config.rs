@@ -220,23 +220,43 @@ pub(crate) struct RoleConfig {
     pub(crate) deny: Vec<RuleConfig>,
 }
 
-/// Callers of a provider; with `claim`, those whose claim is or contains one of the values `any`.
+/// Callers of a provider. All that is given must hold.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct HolderConfig {
     pub(crate) provider: String,
+    /// A claim that is or contains one of the values `any`.
     pub(crate) claim: Option<ClaimPath>,
     pub(crate) any: Option<Vec<String>>,
+    /// The ARNs of which the caller's must be one. `*` stands for any signs but `:` and `/`.
+    pub(crate) arns: Option<Vec<String>>,
+    /// The SPIFFE IDs of which the peer's certificate must have one; with `/*` at its end, one below it.
+    pub(crate) spiffe_ids: Option<Vec<String>>,
 }
 
-/// Methods (`*`: any) and path patterns (`*`: one segment, `**` at the end: everything below).
+/// Methods (`*`: any), hosts and path patterns (`*`: one segment, `**` at the end: everything below).
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct RuleConfig {
     pub(crate) methods: Vec<String>,
+    /// The hosts that it speaks of, in lower case and without ports; `*.example.org` for all below. Any host where nothing
+    /// is said.
+    pub(crate) hosts: Option<Vec<String>>,
     pub(crate) paths: Vec<String>,
+}
+
+/// Compiles a list, telling each element's path.
+pub(crate) fn compile_each<C, T>(
+    list: Vec<C>,
+    at: &str,
+    compile: impl Fn(C, &str) -> Result<T, ConfigError>,
+) -> Result<Vec<T>, ConfigError> {
+    list.into_iter()
+        .enumerate()
+        .map(|(place, element)| compile(element, &format!("{at}[{place}]")))
+        .collect()
 }
 
 /// The JSON Schema (2020-12) of the configuration.

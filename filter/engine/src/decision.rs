@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::{provider::Identity, Reason};
+use crate::{holders::Held, provider::Identity, Reason};
 
 /// The outcome for one request.
 #[derive(Clone, Debug)]
@@ -54,8 +54,8 @@ pub(crate) struct Caller {
     /// The provider's place in the configuration.
     pub(crate) provider: usize,
     pub(crate) identity: Identity,
-    /// The places of the roles they hold, in the configuration's order.
-    pub(crate) roles: Vec<usize>,
+    /// The roles they hold, in the configuration's order.
+    pub(crate) roles: Vec<Held>,
     /// The header fields that their claims become.
     pub(crate) headers: Vec<(String, String)>,
 }

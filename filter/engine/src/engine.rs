@@ -8,13 +8,15 @@ use self::walk::Refusal;
 use crate::{
     audit,
     cache::TokenCache,
-    config::{Config, ConfigError, CryptoMode},
+    config::{compile_each, Config, ConfigError, CryptoMode},
     credential::Source,
     decision::{Caller, Decision, Denied},
     forward::Forwarding,
+    holders::Holders,
     key_source::{Fetch, FetchError, Fetched, KeySource, KeySourceId, Progress},
     provider::Provider,
-    role::{compile_each, Role, Rule},
+    role::Role,
+    rule::Rule,
     signature::{HostCrypto, TestedHost},
     steps::Silent,
     time::UnixMillis,
@@ -36,6 +38,7 @@ pub struct Engine {
     /// Every place in which a token of some provider may lie.
     token_sources: Vec<Source>,
     roles: Vec<Role>,
+    holders: Holders,
     public: Vec<Rule>,
     forwarding: Forwarding,
     crypto: CryptoMode,
@@ -106,16 +109,24 @@ impl Engine {
         if providers.is_empty() {
             return Err(ConfigError::at("providers", "expected at least one provider"));
         }
-        let roles = compile_each(config.roles, "roles", |role, at| {
-            Role::compile(role, &providers, at)
-        })?;
-        for (place, role) in roles.iter().enumerate() {
-            if roles.iter().take(place).any(|other| other.name == role.name) {
+        let mut roles: Vec<Role> = Vec::new();
+        let mut holders = Holders::default();
+        for (place, role) in config.roles.into_iter().enumerate() {
+            let at = format!("roles[{place}]");
+            if roles.iter().any(|other| other.name == role.name) {
                 return Err(ConfigError::at(
-                    format_args!("roles[{place}].name"),
+                    format_args!("{at}.name"),
                     "another role has this name",
                 ));
             }
+            holders.add(place, role.holders, &providers, &format!("{at}.holders"))?;
+            roles.push(Role::compile(
+                role.name,
+                role.credential,
+                role.allow,
+                role.deny,
+                &at,
+            )?);
         }
         Ok(Self {
             providers,
@@ -123,6 +134,7 @@ impl Engine {
             by_issuer,
             token_sources,
             roles,
+            holders,
             public: compile_each(config.public, "public", Rule::compile)?,
             forwarding: Forwarding::compile(config.claims_to_headers)?,
             crypto: config.crypto,

@@ -7,10 +7,9 @@ use serde_json::Value;
 
 use crate::{
     claims::Claims,
-    config::{ConfigError, Preset, ProviderConfig, RequireConfig, SourceConfig},
+    config::{compile_each, ConfigError, Preset, ProviderConfig, RequireConfig, SourceConfig},
     credential::Source,
     jwks::Key,
-    role::compile_each,
     signature::Algorithm,
     time::UnixMillis,
     Reason,

@@ -79,6 +79,8 @@ reasons! {
     GroupsOverage = "groups_overage", 403;
     /// The caller is known and holds no role.
     NoRole = "no_role", 403;
+    /// The caller asked for a role that they do not hold.
+    RoleNotHeld = "role_not_held", 403;
     /// The caller holds roles, but none of them allows the request.
     NotAllowed = "not_allowed", 403;
 

@@ -1,6 +1,6 @@
 //! The table of cases, natively and as WebAssembly under Node; the end-to-end tests send the same table through Envoy.
 
-use isthmus_cases::{filter_config, tables, Case, Expect};
+use isthmus_cases::{filter_config, tables, Case, Expect, PEER};
 use isthmus_engine::{Decision, Engine, Headers, Peer, Request, UnixMillis};
 use wasm_bindgen_test::wasm_bindgen_test;
 
@@ -37,7 +37,10 @@ fn run(engine: &mut Engine, case: &Case) -> Result<(), String> {
         .collect();
     let request = Request {
         headers: Headers(&borrowed),
-        peer: Peer::default(),
+        peer: Peer {
+            uri_san: Some(PEER),
+            ..Peer::default()
+        },
     };
     let now = UnixMillis(NOW * 1000);
     let decision = engine.decide(&request, now);

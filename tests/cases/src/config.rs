@@ -9,6 +9,8 @@ use crate::key::SigningKey;
 pub const ISSUER: &str = "https://idp.example/pool";
 /// As Cognito's are: with characters that base64url does not have.
 const KID: &str = "a+b/c=";
+/// The peer through which every request of the tables comes.
+pub const PEER: &str = "spiffe://isthmus.local/gateway";
 const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
 const OTHER_TENANT: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 
@@ -177,11 +179,20 @@ pub fn providers_config(crypto: &str) -> Value {
         "roles": [{
             "name": "caller", "credential": "azure/reader",
             "holders": [
-                {"provider": "any"}, {"provider": "strict"}, {"provider": "aws"},
+                {"provider": "any"}, {"provider": "strict"},
+                {"provider": "aws", "arns": ["arn:aws:iam::123456789012:role/orders", "arn:aws:iam::123456789012:role/batch-*"]},
                 {"provider": "entra", "claim": "scp", "any": ["Orders.Read"]},
                 {"provider": "okta", "claim": "scp", "any": ["orders.read"]},
             ],
             "allow": [{"methods": ["GET"], "paths": ["/orders/**"]}],
+        }, {
+            "name": "through-the-gateway", "credential": "azure/reader",
+            "holders": [{"provider": "any", "spiffe_ids": [PEER]}],
+            "allow": [{"methods": ["GET"], "paths": ["/gateway/**"]}],
+        }, {
+            "name": "through-another-gateway", "credential": "azure/operator",
+            "holders": [{"provider": "any", "spiffe_ids": ["spiffe://isthmus.local/other/*"]}],
+            "allow": [{"methods": ["GET"], "paths": ["/other/**"]}],
         }],
         "public": [{"methods": ["GET"], "paths": ["/healthz"]}],
     })

@@ -12,7 +12,7 @@ mod token;
 use serde::Deserialize;
 use serde_json::Value;
 
-pub use config::{filter_config, jwks, providers_config, ISSUER};
+pub use config::{filter_config, jwks, providers_config, ISSUER, PEER};
 pub use token::TokenSpec;
 
 /// Cases that are run against one configuration, in their order and by one engine.

@@ -12,6 +12,7 @@ use crate::{
     path::NormalPath,
     provider::Identity,
     role::Role,
+    rule::Target,
     steps::{Silent, Steps},
     time::UnixMillis,
     token::UnverifiedToken,
@@ -23,6 +24,8 @@ const REFUSED_LENGTH: usize = 4096;
 
 /// The header that names the Azure credential of the request's role; Envoy's routes select the cluster by it.
 const CREDENTIAL_HEADER: &str = "x-isthmus-credential";
+/// The header in which a caller asks for one of their roles; without it, the first that allows the request is taken.
+const ASKED_ROLE_HEADER: &str = "x-isthmus-assume-role";
 /// The header that tells the backend the role.
 const ROLE_HEADER: &str = "x-isthmus-role";
 
@@ -81,8 +84,9 @@ impl Engine {
             return Err(Reason::AmbiguousPath.into());
         };
         let path = NormalPath::parse(target).map_err(|_| Reason::AmbiguousPath)?;
+        let target = Target::new(method, request.authority().unwrap_or_default(), path);
         steps.note(|| "the path has one reading".to_owned());
-        if let Some(place) = self.public.iter().position(|rule| rule.covers(method, &path)) {
+        if let Some(place) = self.public.iter().position(|rule| rule.covers(&target)) {
             steps.note(|| format!("public[{place}] covers the request"));
             let Stripped { remove, set } = self.forwarding.strip(request.headers, &self.token_sources, None);
             return Ok(Allowed {
@@ -94,35 +98,9 @@ impl Engine {
             });
         }
         let (caller, place) = self.authenticate(request, now, steps)?;
-        let mut granted = None;
-        for held in &caller.roles {
-            let Some(role) = self.roles.get(*held) else {
-                continue;
-            };
-            let rule = role.allows(method, &path);
-            steps.note(|| match rule {
-                Some(rule) => format!(
-                    "the caller holds the role {:?}; its allow[{rule}] covers the request",
-                    role.name
-                ),
-                None => format!(
-                    "the caller holds the role {:?}; it does not allow the request",
-                    role.name
-                ),
-            });
-            if let Some(rule) = rule {
-                granted = Some((role, rule));
-                break;
-            }
-        }
-        let Some((role, rule)) = granted else {
-            let reason = if caller.roles.is_empty() {
-                steps.note(|| "the caller holds no role".to_owned());
-                Reason::NoRole
-            } else {
-                Reason::NotAllowed
-            };
-            return Err(Stop::Deny(reason, Some(caller)));
+        let (role, rule) = match self.grant(&caller, request, &target, steps) {
+            Ok(granted) => granted,
+            Err(reason) => return Err(Stop::Deny(reason, Some(caller))),
         };
         let provider = self.providers.get(caller.provider);
         let kept = provider
@@ -145,6 +123,66 @@ impl Engine {
             }),
             caller: Some(caller),
         })
+    }
+
+    /// The role that the request runs under, and the place of the rule that allows it: the first that the caller holds and
+    /// that allows it, or the one that they ask for.
+    fn grant(
+        &self,
+        caller: &Caller,
+        request: &Request<'_>,
+        target: &Target<'_>,
+        steps: &mut impl Steps,
+    ) -> Result<(&Role, usize), Reason> {
+        let mut asked_for = request.headers.all(ASKED_ROLE_HEADER);
+        let wanted = asked_for.next();
+        if asked_for.next().is_some() {
+            steps.note(|| "the request asks for more than one role".to_owned());
+            return Err(Reason::RoleNotHeld);
+        }
+        let mut reason = if wanted.is_some() {
+            Reason::RoleNotHeld
+        } else {
+            Reason::NoRole
+        };
+        for held in &caller.roles {
+            let Some(role) = self.roles.get(held.role) else {
+                continue;
+            };
+            if wanted.is_some_and(|wanted| wanted != role.name.as_bytes()) {
+                continue;
+            }
+            if !held.through(request.peer.uri_san) {
+                steps.note(|| {
+                    format!(
+                        "the caller would hold the role {:?} through another peer",
+                        role.name
+                    )
+                });
+                continue;
+            }
+            reason = Reason::NotAllowed;
+            let rule = role.allows(target);
+            steps.note(|| match rule {
+                Some(rule) => format!(
+                    "the caller holds the role {:?}; its allow[{rule}] covers the request",
+                    role.name
+                ),
+                None => format!(
+                    "the caller holds the role {:?}; it does not allow the request",
+                    role.name
+                ),
+            });
+            if let Some(rule) = rule {
+                return Ok((role, rule));
+            }
+        }
+        steps.note(|| match reason {
+            Reason::NoRole => "the caller holds no role".to_owned(),
+            Reason::RoleNotHeld => "the caller does not hold the role that the request asks for".to_owned(),
+            _ => "no role that the caller holds allows the request".to_owned(),
+        });
+        Err(reason)
     }
 
     /// The caller, and the place among `token_sources` in which their token lay.
@@ -267,11 +305,10 @@ impl Engine {
     }
 
     fn caller(&self, provider: usize, identity: Identity, claims: &Claims) -> Caller {
-        let holds = |(place, role): (usize, &Role)| role.held_by(provider, claims).then_some(place);
         Caller {
             provider,
             identity,
-            roles: self.roles.iter().enumerate().filter_map(holds).collect(),
+            roles: self.holders.roles_of(provider, claims),
             headers: self.forwarding.claim_fields(claims),
         }
     }
