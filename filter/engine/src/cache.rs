@@ -71,6 +71,9 @@ fn slot(token: &str) -> Option<Slot> {
     token.as_bytes().last_chunk().copied()
 }
 
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod properties;
+
 #[cfg(test)]
 mod tests {
     use wasm_bindgen_test::wasm_bindgen_test;

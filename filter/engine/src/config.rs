@@ -67,8 +67,10 @@ pub(crate) struct Config {
 impl Config {
     pub(crate) fn parse(text: &[u8]) -> Result<Self, ConfigError> {
         let document = strict_json::parse(text).map_err(|error| ConfigError::at(".", error))?;
-        serde_path_to_error::deserialize(document)
-            .map_err(|error| ConfigError::at(error.path(), error.inner()))
+        serde_path_to_error::deserialize(document).map_err(|error| match error.path().to_string() {
+            path if path.is_empty() => ConfigError::at(".", error.inner()),
+            path => ConfigError::at(path, error.inner()),
+        })
     }
 }
 

@@ -68,22 +68,14 @@ impl Forwarding {
     ) -> Vec<String> {
         let kept = kept.and_then(Source::header_name);
         let is_forged = |name: &[u8]| {
-            // Gateway interfaces (RFC 3875) turn `-` into `_`, some of them every other sign too.
-            let canonical: Vec<u8> = name
-                .iter()
-                .map(|byte| {
-                    if byte.is_ascii_alphanumeric() {
-                        byte.to_ascii_lowercase()
-                    } else {
-                        b'-'
-                    }
-                })
-                .collect();
-            let is = |name: &str| name.as_bytes() == canonical;
+            let spelt = canonical(name);
+            let is = |own: &str| canonical(own.as_bytes()) == spelt;
             let is_credential = is(AUTHORIZATION) || sources.iter().filter_map(Source::header_name).any(is);
-            canonical.starts_with(OWN_PREFIX)
+            // Kept in that spelling alone: another one could be read as a second credential.
+            let is_kept = kept.is_some_and(|kept| kept.as_bytes() == name);
+            spelt.starts_with(OWN_PREFIX)
                 || self.claim_headers.iter().any(|rule| is(&rule.header))
-                || (is_credential && !kept.is_some_and(is))
+                || (is_credential && !is_kept)
         };
         let mut names: Vec<String> = headers
             .iter()
@@ -94,6 +86,16 @@ impl Forwarding {
         names.dedup();
         names
     }
+}
+
+/// A field's name as gateway interfaces may read it: they turn `-` into `_` (RFC 3875, section 4.1.18), some of them every
+/// other sign too.
+fn canonical(name: &[u8]) -> Vec<u8> {
+    let folded = |byte: &u8| match byte {
+        byte if byte.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
+        _ => b'-',
+    };
+    name.iter().map(folded).collect()
 }
 
 impl Stripped {
@@ -273,6 +275,26 @@ mod tests {
             changes.extend(stripped.set.into_iter().map(|(name, value)| json!([name, value])));
             assert_eq!(Value::Array(changes), expected, "{fields:?}");
         }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_credential_is_kept_in_its_own_spelling_alone() {
+        let forwarding = Forwarding::compile(Vec::new()).unwrap();
+        let source = |name: &str| Source::Header {
+            name: name.into(),
+            prefix: String::new(),
+        };
+        let sources = [source("x-token"), source("x_other")];
+        let fields: [(&[u8], &[u8]); 4] = [
+            (b"x-token", b"1"),
+            (b"x_token", b"2"),
+            (b"x-other", b"3"),
+            (b"x_other", b"4"),
+        ];
+        let forged = |kept: Option<&Source>| forwarding.forged(Headers(&fields), &sources, kept);
+        assert_eq!(forged(None), ["x-other", "x-token", "x_other", "x_token"]);
+        assert_eq!(forged(sources.first()), ["x-other", "x_other", "x_token"]);
+        assert_eq!(forged(sources.last()), ["x-other", "x-token", "x_token"]);
     }
 
     #[wasm_bindgen_test(unsupported = test)]

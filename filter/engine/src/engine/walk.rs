@@ -81,8 +81,13 @@ impl Engine {
     ) -> Result<Allowed, Stop> {
         let (Some(method), Some(target)) = (request.method(), request.path_and_query()) else {
             steps.note(|| "the request has not exactly one method and one path".to_owned());
-            return Err(Reason::AmbiguousPath.into());
+            return Err(Reason::MalformedRequest.into());
         };
+        // Such a name could be one of ours to a backend, and cannot be taken away by its name.
+        if !request.headers.iter().all(|(name, _)| name.is_ascii()) {
+            steps.note(|| "the name of a header field is no token".to_owned());
+            return Err(Reason::MalformedRequest.into());
+        }
         let path = NormalPath::parse(target).map_err(|_| Reason::AmbiguousPath)?;
         let target = Target::new(method, request.authority().unwrap_or_default(), path);
         steps.note(|| "the path has one reading".to_owned());
