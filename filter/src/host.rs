@@ -184,10 +184,27 @@ pub(crate) fn dispatch(fetch: &Fetch) -> Result<u32, HostError> {
     )?)
 }
 
-/// The status of the answer to a dispatched call; nothing if there was none.
-pub(crate) fn response_status() -> Option<u16> {
-    let status = hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, ":status").ok()??;
-    std::str::from_utf8(&status).ok()?.parse().ok()
+/// The beginning of an answer to a dispatched call.
+pub(crate) struct ResponseHead {
+    pub(crate) status: u16,
+    /// The `Cache-Control` field, if it is text.
+    pub(crate) cache_control: Option<String>,
+}
+
+impl ResponseHead {
+    /// Nothing if there was no answer, or one that broke off: the host then has no header fields to give.
+    pub(crate) fn of_answer() -> Option<Self> {
+        let bytes = abi::header_map(MapType::HttpCallResponseHeaders).ok()?;
+        let fields = pairs(&bytes)?;
+        let text = |name: &[u8]| {
+            let (_, value) = fields.iter().find(|(candidate, _)| *candidate == name)?;
+            std::str::from_utf8(value).ok()
+        };
+        Some(Self {
+            status: text(b":status")?.parse().ok()?,
+            cache_control: text(b"cache-control").map(str::to_owned),
+        })
+    }
 }
 
 /// The answer's body, at most `length` bytes.
@@ -196,12 +213,6 @@ pub(crate) fn response_body(length: usize) -> Vec<u8> {
         .ok()
         .flatten()
         .unwrap_or_default()
-}
-
-/// The `Cache-Control` field of the answer to a dispatched call, if it is text.
-pub(crate) fn response_cache_control() -> Option<String> {
-    let field = hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, "cache-control").ok()??;
-    String::from_utf8(field).ok()
 }
 
 /// Calls one of the host's own functions.

@@ -5,7 +5,7 @@ use std::{
     rc::Rc,
 };
 
-use isthmus_engine::{Answer, Decision, Engine, Headers, Reason, Request};
+use isthmus_engine::{Answer, Decision, Denied, Engine, Headers, Reason, Request};
 use proxy_wasm::{
     traits::{Context, HttpContext},
     types::{Action, LogLevel},
@@ -59,7 +59,7 @@ impl HttpFilter {
                 )?;
                 return Ok(Action::Pause);
             }
-            decision = Engine::refuse(Reason::Overloaded);
+            decision = worker.engine()?.refuse(&request, Reason::Overloaded);
         }
         apply(worker.engine()?, &decision, &request, &self.passed)
     }
@@ -129,7 +129,7 @@ pub(crate) fn apply(
             Ok(Action::Continue)
         }
         Decision::Deny(denied) => {
-            send(&Answer::to_denied(denied, request.request_id()))?;
+            send(&engine.answer(denied, request))?;
             Ok(Action::Pause)
         }
         Decision::Wait => Ok(Action::Pause),
@@ -138,13 +138,12 @@ pub(crate) fn apply(
 
 /// The host failed while a request was looked at: whatever is known of it by now, it does not pass.
 pub(crate) fn refuse_blindly() -> Action {
-    if let Decision::Deny(denied) = Engine::refuse(Reason::HostFailure) {
-        if send(&Answer::to_denied(&denied, None)).is_err() {
-            host::log(
-                LogLevel::Error,
-                "isthmus: a request could neither be decided nor answered",
-            );
-        }
+    let answer = Answer::to_denied(&Denied::new(Reason::HostFailure), None, true);
+    if send(&answer).is_err() {
+        host::log(
+            LogLevel::Error,
+            "isthmus: a request could neither be decided nor answered",
+        );
     }
     Action::Pause
 }

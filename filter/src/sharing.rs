@@ -35,15 +35,19 @@ enum Phase {
 pub(crate) enum Claim {
     /// This worker is.
     Granted,
-    /// Another one is, or was moments ago and in vain.
+    /// Another one is.
     Elsewhere,
+    /// Another one was, moments ago and in vain.
+    FailedElsewhere,
 }
 
 /// Tries to become the worker that fetches from this address.
 pub(crate) fn claim(address: &str, now: UnixMillis) -> Result<Claim, HostError> {
     let (state, version) = read_state(address)?;
-    if state.phase != Phase::Idle && state.lasts(now) {
-        return Ok(Claim::Elsewhere);
+    match state.phase {
+        Phase::Fetching if state.lasts(now) => return Ok(Claim::Elsewhere),
+        Phase::Failed if state.lasts(now) => return Ok(Claim::FailedElsewhere),
+        _ => {}
     }
     let claimed = State {
         phase: Phase::Fetching,

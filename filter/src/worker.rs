@@ -17,7 +17,7 @@ use proxy_wasm::{
 
 use crate::{
     crypto::EnvoyCrypto,
-    host::{self, HeaderBuffer, HostError, PeerFacts},
+    host::{self, HeaderBuffer, HostError, PeerFacts, ResponseHead},
     http::{apply, refuse_blindly, HttpFilter, Passed},
     metrics::Metrics,
     sharing::{self, Claim, News},
@@ -125,6 +125,10 @@ impl Worker {
                         self.awaited.insert(fetch.source);
                         continue;
                     }
+                    Claim::FailedElsewhere => {
+                        self.finish_fetch(fetch.source, Err(FetchError::Elsewhere))?;
+                        continue;
+                    }
                 }
             }
             match host::dispatch(&fetch) {
@@ -205,7 +209,7 @@ impl Worker {
         let now = host::now();
         let mut decision = engine.decide(&request, now);
         if matches!(decision, Decision::Wait) && now.since(held.since) >= MAX_WAIT {
-            decision = Engine::refuse(Reason::KeysUnavailable);
+            decision = engine.refuse(&request, Reason::KeysUnavailable);
         }
         let waits = matches!(decision, Decision::Wait);
         if !waits && apply(engine, &decision, &request, &held.passed)? == Action::Continue {
@@ -281,17 +285,17 @@ impl Context for Root {
         let Some(source) = worker.fetches.remove(&token_id) else {
             return;
         };
-        let (body, cache_control);
-        let outcome = match host::response_status() {
-            Some(200) => {
+        let head = ResponseHead::of_answer();
+        let body;
+        let outcome = match &head {
+            Some(head) if head.status == 200 => {
                 body = host::response_body(body_size.min(MAX_BODY));
-                cache_control = host::response_cache_control();
                 Ok(Fetched {
                     body: &body,
-                    cache_control: cache_control.as_deref(),
+                    cache_control: head.cache_control.as_deref(),
                 })
             }
-            Some(status) => Err(FetchError::Status(status)),
+            Some(head) => Err(FetchError::Status(head.status)),
             None => Err(FetchError::Unreachable),
         };
         // Keys follow a discovery document at once.

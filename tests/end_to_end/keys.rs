@@ -1,6 +1,8 @@
-//! The provider's keys: there before the first request, found again after a rotation, kept while the provider is down.
+//! The provider's keys: there before the first request, found again after a rotation, kept while the provider
+//! is down.
 
 mod discovery;
+mod held;
 mod ministack;
 mod outage;
 mod unknown;
@@ -18,8 +20,8 @@ use serde_json::Value;
 
 use crate::support::{assert_filter_never_failed, eventually, get, options, stack, HOUR};
 
-/// The shipped configuration with these settings of the provider's keys besides, or in place of those with the same name;
-/// `null` takes one away.
+/// The shipped configuration with these settings of the provider's keys besides, or in place of those with the
+/// same name; `null` takes one away.
 fn options_with(jwks: Value) -> StackOptions {
     let mut filter = shipped_filter_config().expect("the shipped configuration");
     let shipped = filter["providers"][0]["jwks"].as_object_mut().expect("an object");

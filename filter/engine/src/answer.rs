@@ -19,19 +19,15 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The reply to a refused request. It holds the reason's code and the request id and no further detail.
-    pub fn to_denied(denied: &Denied, request_id: Option<&str>) -> Self {
+    /// The reply to a refused request. It holds the request id, with `details` the reason's code, and nothing further.
+    pub fn to_denied(denied: &Denied, request_id: Option<&str>, details: bool) -> Self {
         let reason = denied.reason;
         let mut headers = vec![
             ("content-type", "application/problem+json".to_owned()),
             ("cache-control", "no-store".to_owned()),
         ];
         match reason.status() {
-            401 => headers.push(("www-authenticate", challenge(reason))),
-            403 => headers.push((
-                "www-authenticate",
-                "Bearer realm=\"isthmus\", error=\"insufficient_scope\"".to_owned(),
-            )),
+            401 | 403 => headers.push(("www-authenticate", challenge(reason, details).to_owned())),
             503 => headers.push(("retry-after", RETRY_AFTER_SECONDS.to_owned())),
             _ => {}
         }
@@ -39,10 +35,12 @@ impl Answer {
             "type": "about:blank",
             "title": title(reason.status()),
             "status": reason.status(),
-            "reason": reason.code(),
         });
-        if let (Some(members), Some(id)) = (problem.as_object_mut(), request_id) {
-            members.insert("request_id".to_owned(), id.into());
+        let reason_code = details.then(|| reason.code());
+        for (name, value) in [("reason", reason_code), ("request_id", request_id)] {
+            if let (Some(members), Some(value)) = (problem.as_object_mut(), value) {
+                members.insert(name.to_owned(), value.into());
+            }
         }
         Self {
             status: reason.status(),
@@ -53,11 +51,13 @@ impl Answer {
 }
 
 /// RFC 6750, section 3: without a credential the challenge names no error.
-fn challenge(reason: Reason) -> String {
+fn challenge(reason: Reason, details: bool) -> &'static str {
     match reason {
-        Reason::MissingToken => "Bearer realm=\"isthmus\"".to_owned(),
-        Reason::AmbiguousToken => "Bearer realm=\"isthmus\", error=\"invalid_request\"".to_owned(),
-        _ => "Bearer realm=\"isthmus\", error=\"invalid_token\"".to_owned(),
+        Reason::MissingToken => "Bearer realm=\"isthmus\"",
+        _ if !details => "Bearer realm=\"isthmus\"",
+        _ if reason.status() == 403 => "Bearer realm=\"isthmus\", error=\"insufficient_scope\"",
+        Reason::AmbiguousToken => "Bearer realm=\"isthmus\", error=\"invalid_request\"",
+        _ => "Bearer realm=\"isthmus\", error=\"invalid_token\"",
     }
 }
 
@@ -83,7 +83,7 @@ mod tests {
             .copied()
             .filter(|reason| reason.status() >= 400)
         {
-            let answer = Answer::to_denied(&Denied { reason, caller: None }, Some("id\"1"));
+            let answer = Answer::to_denied(&Denied::new(reason), Some("id\"1"), true);
             let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
             assert_eq!(body["reason"], reason.code());
             assert_eq!(body["status"], answer.status);
@@ -95,6 +95,11 @@ mod tests {
                 "{reason}"
             );
             assert_eq!(names.contains(&"retry-after"), answer.status == 503, "{reason}");
+
+            let terse = Answer::to_denied(&Denied::new(reason), None, false);
+            assert_eq!(terse.status, answer.status);
+            let all = format!("{:?} {}", terse.headers, terse.body);
+            assert!(!all.contains(reason.code()) && !all.contains("error="), "{all}");
         }
     }
 }

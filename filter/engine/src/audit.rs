@@ -37,6 +37,7 @@ pub(crate) fn event(
         caller,
         provider,
         grant,
+        enforced: reason.status() == 200 || !matches!(decision, Decision::Allow(_)),
         request,
     };
     let mut event = if matches!(reason.status(), 401 | 503) {
@@ -53,6 +54,8 @@ struct Facts<'f> {
     caller: Option<&'f Caller>,
     provider: Option<&'f Provider>,
     grant: Option<&'f Grant>,
+    /// Whether what was decided was also done.
+    enforced: bool,
     request: &'f Request<'f>,
 }
 
@@ -223,6 +226,9 @@ impl Facts<'_> {
             }
             .into(),
         );
+        if !self.enforced {
+            ours.insert("mode".into(), "shadow".into());
+        }
         if let Some(grant) = self.grant {
             ours.insert("role".into(), grant.role.as_str().into());
             if let Some(credential) = &grant.credential {

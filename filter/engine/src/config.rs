@@ -54,11 +54,13 @@ pub(crate) struct Config {
     pub(crate) public: Vec<RuleConfig>,
     /// What is done with decisions.
     #[serde(default)]
-    #[allow(
-        dead_code,
-        reason = "there is one mode so far; reading the field keeps its spelling checked"
-    )]
     pub(crate) mode: Mode,
+    /// Whether CORS preflight requests pass without a credential, which they never have (Fetch, section 4.8).
+    #[serde(default = "yes")]
+    pub(crate) cors_preflight: bool,
+    /// Whether refusals name their reason.
+    #[serde(default = "yes")]
+    pub(crate) details: bool,
     /// Who verifies RSA (PKCS #1 v1.5) and ECDSA signatures.
     #[serde(default)]
     pub(crate) crypto: CryptoMode,
@@ -74,13 +76,19 @@ impl Config {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) enum Mode {
     /// What is refused does not pass.
     #[default]
     Enforce,
+    /// Everything passes, with its credential; what would be refused is counted and audited as such.
+    Shadow,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -243,8 +251,8 @@ pub(crate) struct HolderConfig {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct RuleConfig {
     pub(crate) methods: Vec<String>,
-    /// The hosts that it speaks of, in lower case and without ports; `*.example.org` for all below. Any host where nothing
-    /// is said.
+    /// The hosts that it speaks of, in lower case and without ports; `*.example.org` for all below. Any host where
+    /// nothing is said.
     pub(crate) hosts: Option<Vec<String>>,
     pub(crate) paths: Vec<String>,
 }

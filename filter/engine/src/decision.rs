@@ -9,16 +9,16 @@ use crate::{holders::Held, provider::Identity, Reason};
 pub enum Decision {
     /// Forward the request, altered as [`Allowed`] says.
     Allow(Allowed),
-    /// Answer the request with [`crate::Answer::to_denied`].
+    /// Answer the request with [`crate::Engine::answer`].
     Deny(Denied),
     /// Hold the request, start what [`crate::Engine::due_fetches`] lists, and decide again when a fetch has ended.
     Wait,
 }
 
-/// A request that may pass.
+/// A request that passes.
 #[derive(Clone, Debug)]
 pub struct Allowed {
-    /// Why it may.
+    /// Why it does; in shadow mode also why it would not.
     pub reason: Reason,
     /// Header fields to take away, by their names as they stand in the request.
     pub remove: Vec<String>,
@@ -34,6 +34,13 @@ pub struct Denied {
     /// Why not.
     pub reason: Reason,
     pub(crate) caller: Option<Rc<Caller>>,
+}
+
+impl Denied {
+    /// A refusal for a reason that lies outside of the engine, such as [`Reason::HostFailure`].
+    pub fn new(reason: Reason) -> Self {
+        Self { reason, caller: None }
+    }
 }
 
 impl Allowed {

@@ -8,10 +8,10 @@ use self::walk::Refusal;
 use crate::{
     audit,
     cache::TokenCache,
-    config::{compile_each, Config, ConfigError, CryptoMode},
+    config::{compile_each, Config, ConfigError, CryptoMode, Mode},
     credential::Source,
     decision::{Caller, Decision, Denied},
-    forward::Forwarding,
+    forward::{Forwarding, Keep},
     holders::Holders,
     key_source::{Fetch, FetchError, Fetched, KeySource, KeySourceId, Progress},
     provider::Provider,
@@ -20,7 +20,7 @@ use crate::{
     signature::{HostCrypto, TestedHost},
     steps::Silent,
     time::UnixMillis,
-    Headers, Reason, Request,
+    Answer, Headers, Reason, Request,
 };
 
 /// Verified tokens that one worker remembers.
@@ -41,6 +41,9 @@ pub struct Engine {
     holders: Holders,
     public: Vec<Rule>,
     forwarding: Forwarding,
+    mode: Mode,
+    cors_preflight: bool,
+    details: bool,
     crypto: CryptoMode,
     host: Option<TestedHost>,
     verified: TokenCache<Caller>,
@@ -137,6 +140,9 @@ impl Engine {
             holders,
             public: compile_each(config.public, "public", Rule::compile)?,
             forwarding: Forwarding::compile(config.claims_to_headers)?,
+            mode: config.mode,
+            cors_preflight: config.cors_preflight,
+            details: config.details,
             crypto: config.crypto,
             host: None,
             verified: TokenCache::new(VERIFIED_CAPACITY),
@@ -171,8 +177,13 @@ impl Engine {
     }
 
     /// Refuses a request for a reason that lies outside of the engine, such as [`Reason::Overloaded`].
-    pub fn refuse(reason: Reason) -> Decision {
-        Decision::Deny(Denied { reason, caller: None })
+    pub fn refuse(&self, request: &Request<'_>, reason: Reason) -> Decision {
+        self.deny(request, reason, None, &mut Silent)
+    }
+
+    /// The reply to a refused request.
+    pub fn answer(&self, denied: &Denied, request: &Request<'_>) -> Answer {
+        Answer::to_denied(denied, request.request_id(), self.details)
     }
 
     /// The audit event of a decision: one line of JSON (OCSF 1.8).
@@ -240,7 +251,8 @@ impl Engine {
     /// The names among `trailers` that only this filter may set, as they stand there: they are taken away from a
     /// request that passes, as they are from its header.
     pub fn forged_trailers(&self, trailers: Headers<'_>) -> Vec<String> {
-        self.forwarding.forged(trailers, &self.token_sources, None)
+        self.forwarding
+            .forged(trailers, &self.token_sources, Keep::Nothing)
     }
 
     /// A key may have been taken away because it was stolen, or have come that a refused token was signed with: all

@@ -24,6 +24,16 @@ struct ClaimHeader {
     format: Format,
 }
 
+/// Which credentials of a request stay in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep<'s> {
+    Nothing,
+    /// The one in this place, where its provider wants it forwarded.
+    Only(&'s Source),
+    /// All of them, where nothing is enforced.
+    All,
+}
+
 /// What must be done to a request before it is forwarded.
 #[derive(Debug, Default)]
 pub(crate) struct Stripped {
@@ -51,28 +61,28 @@ impl Forwarding {
 
     /// What must be done to a request so that it carries no credential in any of these places, but for the one in
     /// `kept`, and no field that only the filter may set.
-    pub(crate) fn strip(&self, headers: Headers<'_>, sources: &[Source], kept: Option<&Source>) -> Stripped {
-        let others: Vec<&Source> = sources.iter().filter(|source| Some(*source) != kept).collect();
+    pub(crate) fn strip(&self, headers: Headers<'_>, sources: &[Source], keep: Keep<'_>) -> Stripped {
+        let goes =
+            |source: &&Source| keep == Keep::Nothing || matches!(keep, Keep::Only(kept) if kept != *source);
+        let others: Vec<&Source> = sources.iter().filter(goes).collect();
         let mut stripped = Stripped::of_shared_fields(headers, &others);
-        stripped.remove.extend(self.forged(headers, sources, kept));
+        stripped.remove.extend(self.forged(headers, sources, keep));
         stripped
     }
 
     /// The names, as they stand there, of every field that only the filter may set, in any spelling that a backend
-    /// could read as the same name, and of every field that carries a credential, but for the one in `kept`.
-    pub(crate) fn forged(
-        &self,
-        headers: Headers<'_>,
-        sources: &[Source],
-        kept: Option<&Source>,
-    ) -> Vec<String> {
-        let kept = kept.and_then(Source::header_name);
+    /// could read as the same name, and of every field that carries a credential, but for those in `keep`.
+    pub(crate) fn forged(&self, headers: Headers<'_>, sources: &[Source], keep: Keep<'_>) -> Vec<String> {
         let is_forged = |name: &[u8]| {
             let spelt = canonical(name);
             let is = |own: &str| canonical(own.as_bytes()) == spelt;
             let is_credential = is(AUTHORIZATION) || sources.iter().filter_map(Source::header_name).any(is);
             // Kept in that spelling alone: another one could be read as a second credential.
-            let is_kept = kept.is_some_and(|kept| kept.as_bytes() == name);
+            let is_kept = match keep {
+                Keep::Nothing => false,
+                Keep::Only(source) => source.header_name().is_some_and(|kept| kept.as_bytes() == name),
+                Keep::All => true,
+            };
             spelt.starts_with(OWN_PREFIX)
                 || self.claim_headers.iter().any(|rule| is(&rule.header))
                 || (is_credential && !is_kept)
@@ -88,8 +98,8 @@ impl Forwarding {
     }
 }
 
-/// A field's name as gateway interfaces may read it: they turn `-` into `_` (RFC 3875, section 4.1.18), some of them every
-/// other sign too.
+/// A field's name as gateway interfaces may read it: they turn `-` into `_` (RFC 3875, section 4.1.18), some of them
+/// every other sign too.
 fn canonical(name: &[u8]) -> Vec<u8> {
     let folded = |byte: &u8| match byte {
         byte if byte.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
@@ -291,10 +301,14 @@ mod tests {
             (b"x-other", b"3"),
             (b"x_other", b"4"),
         ];
-        let forged = |kept: Option<&Source>| forwarding.forged(Headers(&fields), &sources, kept);
-        assert_eq!(forged(None), ["x-other", "x-token", "x_other", "x_token"]);
-        assert_eq!(forged(sources.first()), ["x-other", "x_other", "x_token"]);
-        assert_eq!(forged(sources.last()), ["x-other", "x-token", "x_token"]);
+        let forged = |keep| forwarding.forged(Headers(&fields), &sources, keep);
+        assert!(forged(Keep::All).is_empty());
+        assert_eq!(
+            forged(Keep::Nothing),
+            ["x-other", "x-token", "x_other", "x_token"]
+        );
+        assert_eq!(forged(Keep::Only(&sources[0])), ["x-other", "x_other", "x_token"]);
+        assert_eq!(forged(Keep::Only(&sources[1])), ["x-other", "x-token", "x_token"]);
     }
 
     #[wasm_bindgen_test(unsupported = test)]

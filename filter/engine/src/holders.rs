@@ -1,5 +1,5 @@
-//! Who holds which role: found by what a caller has, not by asking every role, so that a thousand roles that do not apply cost
-//! nothing.
+//! Who holds which role: found by what a caller has, not by asking every role, so that a thousand roles that do not
+//! apply cost nothing.
 
 use std::{collections::HashMap, rc::Rc};
 

@@ -23,7 +23,7 @@ const REFRESH_CEILING: Duration = Duration::from_secs(24 * 3600);
 const MAX_STALE: Duration = Duration::from_secs(24 * 3600);
 /// The first wait after a failed fetch; it doubles with each further one.
 const BACKOFF_START: Duration = Duration::from_secs(1);
-const BACKOFF_CEILING: Duration = Duration::from_secs(60);
+const BACKOFF_CEILING: Duration = Duration::from_secs(10);
 /// The least time between two fetches that unknown key ids cause: the rate at which a stranger can make us fetch.
 const MISS_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a key id that the provider did not have is unknown without asking again.
@@ -141,6 +141,13 @@ impl KeySource {
                 "expected at least \"1s\"",
             ));
         }
+        let max_stale = config.max_stale.map_or(MAX_STALE, |span| span.0);
+        if max_stale < BACKOFF_START {
+            return Err(ConfigError::at(
+                format_args!("{at}.max_stale"),
+                "expected at least \"1s\"",
+            ));
+        }
         let keys = config
             .inline
             .as_ref()
@@ -149,7 +156,7 @@ impl KeySource {
             .map_err(|error| ConfigError::at(format_args!("{at}.inline"), error))?;
         Ok(Self {
             refresh,
-            max_stale: config.max_stale.map_or(MAX_STALE, |span| span.0),
+            max_stale,
             remote: Remote::compile(config, issuers, at)?,
             keys,
             fetched_at: UnixMillis::default(),
@@ -191,23 +198,30 @@ impl KeySource {
         }
         self.misses
             .retain(|(_, since)| *since <= now && now.since(*since) < MISS_MEMORY);
+        let fetched_at = self.fetched_at;
+        let was_answered = |since: UnixMillis| since <= fetched_at && fetched_at <= now;
         let asked_for = self.misses.iter().find(|(missed, _)| missed == kid);
-        if asked_for.is_some_and(|(_, since)| *since <= self.fetched_at && self.fetched_at <= now) {
+        if asked_for.is_some_and(|(_, since)| was_answered(*since)) {
             return Miss::Unknown;
         }
         if !self.in_flight(now) && !self.due(now) && self.failures > 0 {
             return Miss::Unavailable;
         }
-        if asked_for.is_none() {
-            if self.misses.len() >= MAX_MISSES {
-                return Miss::Unavailable;
-            }
-            self.misses.push_back((kid.to_owned(), now));
-        }
         let rested = self
             .last_attempt
             .map_or(now, |last| last.saturating_add(MISS_INTERVAL));
         self.next_attempt = self.next_attempt.min(rested);
+        if asked_for.is_none() {
+            if self.misses.len() >= MAX_MISSES {
+                // A stranger's invented key ids make room; those that wait for an answer do not.
+                let answered = self.misses.iter().position(|(_, since)| was_answered(*since));
+                let Some(place) = answered else {
+                    return Miss::Unavailable;
+                };
+                self.misses.remove(place);
+            }
+            self.misses.push_back((kid.to_owned(), now));
+        }
         Miss::Wait
     }
 
@@ -294,6 +308,9 @@ impl KeySource {
             let said = fetched.cache_control.and_then(max_age);
             said.map_or(REFRESH, |age| age.clamp(REFRESH_FLOOR, REFRESH_CEILING))
         });
+        // Whatever was said: keys that reach their ceiling before they are fetched again would be an outage of our
+        // own making.
+        let age = age.min(self.max_stale);
         self.failures = 0;
         self.fetched_at = at;
         self.next_attempt = at.saturating_add(ahead_of(age, now));

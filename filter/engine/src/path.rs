@@ -32,9 +32,9 @@ impl NormalPath {
         Ok(Self { segments })
     }
 
-    /// The path as the most generous backend could read it: letters in one case, segments without parameters (`;x`) and
-    /// without the dots and spaces at their end that some file systems drop, no slash at the end. What is denied is denied
-    /// in all of these spellings.
+    /// The path as the most generous backend could read it: letters in one case, segments without parameters (`;x`)
+    /// and without the dots and spaces at their end that some file systems drop, no slash at the end. What is denied
+    /// is denied in all of these spellings.
     pub(crate) fn folded(&self) -> Self {
         let mut segments: Vec<Vec<u8>> = self.segments.iter().map(|segment| fold(segment)).collect();
         segments.pop_if(|last| last.is_empty());

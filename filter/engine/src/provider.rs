@@ -46,7 +46,9 @@ pub(crate) struct Identity {
     /// The application that the token was issued to.
     pub(crate) client: Option<String>,
     pub(crate) token_id: Option<String>,
-    /// The last second at which the token is taken, clock skew included (POSIX time).
+    /// When the token is taken, clock skew included (POSIX time): from here …
+    pub(crate) valid_from: f64,
+    /// … to before this.
     pub(crate) valid_until: f64,
     /// SHA-256 of the client certificate that the token is bound to, in lower-case hexadecimal (RFC 8705, section 3.1).
     pub(crate) bound_to: Option<String>,
@@ -151,7 +153,7 @@ impl Provider {
 
     /// Checks the claims of a token whose signature and issuer are this provider's.
     pub(crate) fn accept(&self, claims: &Claims, now: UnixMillis) -> Result<Identity, Reason> {
-        let expires = self.check_times(claims, now)?;
+        let (valid_from, valid_until) = self.check_times(claims, now)?;
         let issuer = text(claims, "iss")?.ok_or(Reason::UnknownIssuer)?;
         if self.preset == Preset::Entra {
             self.check_tenant(claims, issuer)?;
@@ -177,7 +179,8 @@ impl Provider {
             token_id: text(claims, "jti")?
                 .or(self.entra_token_id(claims))
                 .map(str::to_owned),
-            valid_until: expires + self.clock_skew,
+            valid_from,
+            valid_until,
             bound_to,
         })
     }
@@ -190,16 +193,21 @@ impl Provider {
     }
 
     /// `exp` is required; the token is good before it, not at it (RFC 7519, section 4.1.4).
-    fn check_times(&self, claims: &Claims, now: UnixMillis) -> Result<f64, Reason> {
+    /// Gives the time in which the token is taken.
+    fn check_times(&self, claims: &Claims, now: UnixMillis) -> Result<(f64, f64), Reason> {
         let now = now.as_seconds();
         let expires = instant(claims, "exp")?.ok_or(Reason::InvalidClaim)?;
         let issued = instant(claims, "iat")?;
         let not_before = instant(claims, "nbf")?;
-        if now >= expires + self.clock_skew {
+        let begins = [issued, not_before]
+            .into_iter()
+            .flatten()
+            .fold(f64::NEG_INFINITY, f64::max);
+        let (valid_from, valid_until) = (begins - self.clock_skew, expires + self.clock_skew);
+        if now >= valid_until {
             return Err(Reason::Expired);
         }
-        let ahead = |instant: Option<f64>| instant.is_some_and(|instant| instant > now + self.clock_skew);
-        if ahead(not_before) || ahead(issued) {
+        if now < valid_from {
             return Err(Reason::NotYetValid);
         }
         if let Some(longest) = self.max_lifetime {
@@ -208,7 +216,7 @@ impl Provider {
                 return Err(Reason::LifetimeTooLong);
             }
         }
-        Ok(expires)
+        Ok((valid_from, valid_until))
     }
 
     /// The tenant is one of ours, and the issuer is that tenant's.

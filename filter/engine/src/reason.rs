@@ -32,10 +32,13 @@ reasons! {
     Allowed = "allowed", 200;
     /// The path is configured as public.
     Public = "public", 200;
+    /// A CORS preflight request, which never has a credential.
+    Preflight = "preflight", 200;
 
     /// The path can be read in more than one way (encoded slash, dot segment, double encoding, NUL …).
     AmbiguousPath = "ambiguous_path", 400;
-    /// The request has not exactly one method and one path, or a header field whose name is no token (RFC 9110, section 5.1).
+    /// The request has not exactly one method and one path, or a header field whose name is no token (RFC 9110,
+    /// section 5.1).
     MalformedRequest = "malformed_request", 400;
 
     /// No credential came with the request.

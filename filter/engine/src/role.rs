@@ -46,7 +46,8 @@ impl Role {
         (!self.denies(target)).then_some(rule)
     }
 
-    /// A backend may read a path more generously than the rules that allow it do: what is denied is so in every spelling.
+    /// A backend may read a path more generously than the rules that allow it do: what is denied is so in every
+    /// spelling.
     fn denies(&self, target: &Target<'_>) -> bool {
         if self.deny.is_empty() {
             return false;

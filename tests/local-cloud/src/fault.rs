@@ -1,24 +1,28 @@
 //! Faults, switched on and off while the cloud runs.
 
 use std::{
+    io,
+    pin::Pin,
     sync::{
         atomic::{AtomicU64, Ordering},
         Arc, Mutex, PoisonError,
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{
-    body::{to_bytes, Body, Bytes},
+    body::{to_bytes, Body, Bytes, HttpBody},
     extract::{Request, State},
     http::{header, StatusCode},
     middleware::{from_fn_with_state, Next},
     response::{IntoResponse, Response},
     routing::MethodRouter,
 };
+use hyper::body::{Frame, SizeHint};
 
-/// What goes wrong. Every kind but [`Fault::Delay`] and [`Fault::TruncatedBody`] answers without doing the
-/// work.
+/// What goes wrong. Every kind but [`Fault::Delay`], [`Fault::TruncatedBody`] and [`Fault::CutOff`] answers without
+/// doing the work.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Fault {
     /// Nothing.
@@ -33,6 +37,8 @@ pub enum Fault {
     /// 200 with the first half of the right body. HTTP is intact (the length fits), the JSON is not: the
     /// harder case.
     TruncatedBody,
+    /// 200 with the first half of the right body, after which the connection is closed.
+    CutOff,
     /// 200, `application/json`, and bytes that are neither JSON nor UTF-8.
     Garbage,
     /// 200, `application/json`, and this.
@@ -105,9 +111,12 @@ async fn inject(State(switch): State<FaultSwitch>, request: Request, next: Next)
         }
         Fault::EmptyBody => (JSON, Body::empty()).into_response(),
         Fault::TruncatedBody => {
-            let body = next.run(request).await.into_body();
-            let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+            let body = whole_body(next.run(request).await).await;
             (JSON, body.slice(..body.len() / 2)).into_response()
+        }
+        Fault::CutOff => {
+            let body = whole_body(next.run(request).await).await;
+            (JSON, Body::new(CutOffBody::new(&body))).into_response()
         }
         Fault::Garbage => (JSON, &b"\xff\xfe{]\0 not json"[..]).into_response(),
         Fault::Body(body) => (JSON, body).into_response(),
@@ -117,6 +126,54 @@ async fn inject(State(switch): State<FaultSwitch>, request: Request, next: Next)
             response
         }
         Fault::Hang => std::future::pending().await,
+    }
+}
+
+async fn whole_body(response: Response) -> Bytes {
+    to_bytes(response.into_body(), usize::MAX)
+        .await
+        .unwrap_or_default()
+}
+
+/// The first half of a body of which the whole length was promised.
+struct CutOffBody {
+    promised: u64,
+    half: Option<Bytes>,
+    sent: bool,
+}
+
+impl CutOffBody {
+    fn new(whole: &Bytes) -> Self {
+        Self {
+            promised: whole.len() as u64,
+            half: Some(whole.slice(..whole.len() / 2)),
+            sent: false,
+        }
+    }
+}
+
+impl HttpBody for CutOffBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Some(half) = self.half.take() {
+            return Poll::Ready(Some(Ok(Frame::data(half))));
+        }
+        if !self.sent {
+            // While it waits for more, the server sends what it has.
+            self.sent = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into())))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.promised)
     }
 }
 
@@ -171,6 +228,11 @@ mod tests {
         switch.set(Fault::TruncatedBody);
         let half = ask().await.unwrap().bytes().await.unwrap();
         assert!(half.len() < whole.len() && whole.starts_with(&half));
+
+        switch.set(Fault::CutOff);
+        let answer = ask().await.unwrap();
+        assert_eq!(answer.content_length(), Some(whole.len() as u64));
+        assert!(answer.bytes().await.is_err());
 
         switch.set(Fault::Garbage);
         assert!(std::str::from_utf8(&ask().await.unwrap().bytes().await.unwrap()).is_err());

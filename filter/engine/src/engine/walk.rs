@@ -5,9 +5,10 @@ use std::rc::Rc;
 use super::Engine;
 use crate::{
     claims::Claims,
+    config::Mode,
     credential,
     decision::{Allowed, Caller, Decision, Denied, Grant},
-    forward::Stripped,
+    forward::{Keep, Stripped},
     key_source::{Keys, Miss},
     path::NormalPath,
     provider::Identity,
@@ -24,6 +25,9 @@ const REFUSED_LENGTH: usize = 4096;
 
 /// The header that names the Azure credential of the request's role; Envoy's routes select the cluster by it.
 const CREDENTIAL_HEADER: &str = "x-isthmus-credential";
+/// The header that says that nobody knows whose request it is; Envoy's routes select the cluster without a credential
+/// by it.
+const PUBLIC_HEADER: &str = "x-isthmus-public";
 /// The header in which a caller asks for one of their roles; without it, the first that allows the request is taken.
 const ASKED_ROLE_HEADER: &str = "x-isthmus-assume-role";
 /// The header that tells the backend the role.
@@ -68,8 +72,48 @@ impl Engine {
     ) -> Decision {
         match self.allow(request, now, steps) {
             Ok(allowed) => Decision::Allow(allowed),
-            Err(Stop::Deny(reason, caller)) => Decision::Deny(Denied { reason, caller }),
+            Err(Stop::Deny(reason, caller)) => self.deny(request, reason, caller, steps),
             Err(Stop::Wait) => Decision::Wait,
+        }
+    }
+
+    /// A refusal; in shadow mode the request passes all the same, with its credential and without what only the
+    /// filter may say of a caller. One whose fields cannot be taken away does not.
+    pub(super) fn deny(
+        &self,
+        request: &Request<'_>,
+        reason: Reason,
+        caller: Option<Rc<Caller>>,
+        steps: &mut impl Steps,
+    ) -> Decision {
+        if self.mode == Mode::Enforce || reason == Reason::MalformedRequest {
+            return Decision::Deny(Denied { reason, caller });
+        }
+        steps.note(|| "in shadow mode the request passes all the same".to_owned());
+        let Stripped { remove, set } = self
+            .forwarding
+            .strip(request.headers, &self.token_sources, Keep::All);
+        Decision::Allow(Allowed {
+            reason,
+            remove,
+            set,
+            caller,
+            grant: None,
+        })
+    }
+
+    /// What passes without anybody knowing whose it is.
+    fn anonymous(&self, request: &Request<'_>, reason: Reason) -> Allowed {
+        let Stripped { remove, mut set } =
+            self.forwarding
+                .strip(request.headers, &self.token_sources, Keep::Nothing);
+        set.push((PUBLIC_HEADER.to_owned(), "true".to_owned()));
+        Allowed {
+            reason,
+            remove,
+            set,
+            caller: None,
+            grant: None,
         }
     }
 
@@ -93,14 +137,11 @@ impl Engine {
         steps.note(|| "the path has one reading".to_owned());
         if let Some(place) = self.public.iter().position(|rule| rule.covers(&target)) {
             steps.note(|| format!("public[{place}] covers the request"));
-            let Stripped { remove, set } = self.forwarding.strip(request.headers, &self.token_sources, None);
-            return Ok(Allowed {
-                reason: Reason::Public,
-                remove,
-                set,
-                caller: None,
-                grant: None,
-            });
+            return Ok(self.anonymous(request, Reason::Public));
+        }
+        if self.cors_preflight && is_preflight(request) {
+            steps.note(|| "a CORS preflight request".to_owned());
+            return Ok(self.anonymous(request, Reason::Preflight));
         }
         let (caller, place) = self.authenticate(request, now, steps)?;
         let (role, rule) = match self.grant(&caller, request, &target, steps) {
@@ -108,10 +149,11 @@ impl Engine {
             Err(reason) => return Err(Stop::Deny(reason, Some(caller))),
         };
         let provider = self.providers.get(caller.provider);
-        let kept = provider
-            .filter(|provider| provider.forward)
-            .and_then(|_| self.token_sources.get(place));
-        let Stripped { remove, mut set } = self.forwarding.strip(request.headers, &self.token_sources, kept);
+        let keep = match self.token_sources.get(place) {
+            Some(source) if provider.is_some_and(|provider| provider.forward) => Keep::Only(source),
+            _ => Keep::Nothing,
+        };
+        let Stripped { remove, mut set } = self.forwarding.strip(request.headers, &self.token_sources, keep);
         set.extend(caller.headers.iter().cloned());
         set.push((ROLE_HEADER.to_owned(), role.name.clone()));
         if let Some(credential) = &role.credential {
@@ -130,8 +172,8 @@ impl Engine {
         })
     }
 
-    /// The role that the request runs under, and the place of the rule that allows it: the first that the caller holds and
-    /// that allows it, or the one that they ask for.
+    /// The role that the request runs under, and the place of the rule that allows it: the first that the caller
+    /// holds and that allows it, or the one that they ask for.
     fn grant(
         &self,
         caller: &Caller,
@@ -224,7 +266,9 @@ impl Engine {
                 .key_sources
                 .get(caller.provider)
                 .map(|source| source.keys(now));
-            now.as_seconds() < caller.identity.valid_until && matches!(keys, Some(Keys::Ready(_)))
+            // The clock may have been set back since.
+            let in_time = caller.identity.valid_from..caller.identity.valid_until;
+            in_time.contains(&now.as_seconds()) && matches!(keys, Some(Keys::Ready(_)))
         };
         if let Some(caller) = verified.filter(still_holds) {
             steps.note(|| "the token was verified before".to_owned());
@@ -317,4 +361,10 @@ impl Engine {
             headers: self.forwarding.claim_fields(claims),
         }
     }
+}
+
+/// Fetch, section 4.8: what a browser asks before it sends a request with a credential to another origin.
+fn is_preflight(request: &Request<'_>) -> bool {
+    let has = |name| request.headers.all(name).next().is_some();
+    request.method() == Some("OPTIONS") && has("origin") && has("access-control-request-method")
 }

@@ -96,18 +96,26 @@ impl Remote {
         }
     }
 
-    /// Names the configured place and how it is reached.
+    /// Names the configured place, how it is reached and whose keys are taken from there: what a discovery document
+    /// may not give to one provider, that provider may not get from another one's fetch either.
     pub(super) fn name(&self) -> String {
-        let (place, keys_cluster) = match self {
-            Self::Fixed(place) => (place, ""),
-            Self::Discovered(discovery) => (&discovery.document, discovery.keys_cluster.as_str()),
+        let (place, keys_cluster, issuers) = match self {
+            Self::Fixed(place) => (place, "", String::new()),
+            Self::Discovered(discovery) => (
+                &discovery.document,
+                discovery.keys_cluster.as_str(),
+                discovery.issuers.join(" "),
+            ),
         };
         let Address {
             scheme,
             authority,
             path,
         } = &place.address;
-        format!("{} {keys_cluster} {scheme}://{authority}{path}", place.cluster)
+        format!(
+            "{} {keys_cluster} {scheme}://{authority}{path} {issuers}",
+            place.cluster
+        )
     }
 
     /// The place to ask next.

@@ -137,7 +137,7 @@ fn refreshes_are_spread() {
 fn keeps_its_keys_while_refreshing_fails_and_backs_off() {
     let mut source = ready("a", at(0));
     let mut now = due_in(&source, 0);
-    for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
+    for wait in [1, 2, 4, 8, 10, 10] {
         assert!(source.start_fetch(ID, at(now)).is_some(), "due at {now}");
         assert_eq!(
             source.finish_fetch(Err(FetchError::Status(500)), at(now)),
@@ -235,6 +235,58 @@ fn unknown_keys_cause_fetches_at_a_bounded_rate_and_are_remembered_in_a_bounded_
         source.miss(Some(&"k".repeat(MAX_KID + 1)), at(120)),
         Miss::Unknown
     );
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn invented_key_ids_do_not_keep_a_new_one_from_being_asked_for() {
+    let mut source = ready("a", at(100));
+    for number in 0..MAX_MISSES {
+        assert_eq!(
+            source.miss(Some(&format!("invented-{number}")), at(103)),
+            Miss::Wait
+        );
+    }
+    assert_eq!(
+        source.miss(Some("b"), at(103)),
+        Miss::Unavailable,
+        "all of them wait"
+    );
+    source.start_fetch(ID, at(103)).unwrap();
+    source.finish_fetch(answer(&body("a")), at(103)).unwrap();
+    assert_eq!(source.miss(Some("b"), at(104)), Miss::Wait);
+    assert!(source.start_fetch(ID, at(105)).is_some());
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn keys_are_fetched_again_before_they_reach_their_ceiling() {
+    let mut source =
+        source(json!({"uri": "https://idp.example/keys", "cluster": "idp", "max_stale": "10m"})).unwrap();
+    source.start_fetch(ID, at(100)).unwrap();
+    let body = body("a");
+    let cache_control = Some("max-age=86400");
+    source
+        .finish_fetch(
+            Ok(Fetched {
+                body: &body,
+                cache_control,
+            }),
+            at(100),
+        )
+        .unwrap();
+    assert!(due_in(&source, 100) < 600);
+}
+
+#[wasm_bindgen_test(unsupported = test)]
+fn providers_share_a_discovered_set_only_with_those_of_the_same_issuer() {
+    let address = |issuer: &str| {
+        let config: JwksConfig =
+            serde_json::from_value(json!({"discovery": "https://idp.example/d", "cluster": "idp"})).unwrap();
+        KeySource::compile(config, vec![issuer.into()], "jwks")
+            .unwrap()
+            .address()
+    };
+    assert_eq!(address("https://a"), address("https://a"));
+    assert_ne!(address("https://a"), address("https://b"));
 }
 
 #[wasm_bindgen_test(unsupported = test)]
@@ -420,6 +472,10 @@ fn the_configuration_names_one_way_to_the_keys() {
         (
             json!({"uri": "https://h/k", "cluster": "c", "refresh": "0s"}),
             "jwks.refresh",
+        ),
+        (
+            json!({"uri": "https://h/k", "cluster": "c", "max_stale": "0s"}),
+            "jwks.max_stale",
         ),
     ] {
         assert_eq!(

@@ -1,5 +1,5 @@
-//! MiniStack, an emulator of AWS from PyPI. Its Amazon Cognito was written by people who have never seen Isthmus: where the
-//! local cloud and the filter share a mistake about the real one, this one may not.
+//! MiniStack, an emulator of AWS from PyPI. Its Amazon Cognito was written by people who have never seen Isthmus:
+//! where the local cloud and the filter share a mistake about the real one, this one may not.
 
 use std::{
     env,
@@ -14,7 +14,7 @@ use tokio::process::Command;
 
 use super::{options::existing, process::Process, StackError};
 
-/// A running MiniStack with nothing in it, by plain HTTP. Dropping it kills the process and removes its files.
+/// A running MiniStack with nothing in it, plain HTTP. Dropping it kills the process and removes its files.
 pub struct MiniStack {
     // Dropped in this order.
     _process: Process,
@@ -26,7 +26,7 @@ impl MiniStack {
     /// Starts it from the tools' directory and returns when it answers.
     ///
     /// # Errors
-    /// If it is not installed: says what installs it. If it ends or does not become ready: with the end of its log.
+    /// If it is not installed, it says what installs it. If it ends or does not become ready, its log's end tells.
     pub async fn start(deadline: Duration) -> Result<Self, StackError> {
         let program = tools_directory(|name| env::var_os(name)).join("venv/bin/ministack");
         let program = existing(&program, "MiniStack", "`make tools` installs it")?;
