@@ -85,6 +85,7 @@ pub(super) fn bridge(paths: &Paths, cloud: &Cloud, bridge: &Bridge<'_>) -> Resul
     common(&mut config, "bridge", bridge.listen, paths, bridge.access_log)?;
     config.connect("vm-reader", bridge.vm)?;
     config.connect("vm-operator", bridge.vm)?;
+    config.connect("vm-public", bridge.vm)?;
     let cognito = config.named("/static_resources/clusters", "cognito")?;
     if let Some(provider) = bridge.provider {
         config.connect("cognito", provider)?;
