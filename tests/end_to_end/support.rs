@@ -5,6 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use isthmus_local_cloud::stack::{Stack, StackOptions};
 use tokio::time::Instant;
 
+use crate::ocsf;
+
 /// How long anything may take that is waited for.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// Longer than any test runs.
@@ -41,7 +43,7 @@ pub(crate) async fn get(stack: &Stack, path: &str, token: &str) -> u16 {
     answer.expect("the bridge answers").status().as_u16()
 }
 
-/// Fails if the filter's VM died at any time, or Envoy did.
+/// Fails if the filter's VM died at any time, or Envoy did, or an audit event is none by its schema.
 pub(crate) async fn assert_filter_never_failed(stack: &Stack) {
     assert!(stack.bridge_is_alive(), "Envoy ended:\n{}", stack.bridge_log());
     let mut reloads = stack
@@ -52,5 +54,9 @@ pub(crate) async fn assert_filter_never_failed(stack: &Stack) {
     reloads.retain(|(name, _)| !name.starts_with("wasmcustom."));
     for (name, value) in reloads {
         assert_eq!(value, 0, "{name}\n{}", stack.bridge_log());
+    }
+    for event in stack.audit_events().expect("the bridge's access log") {
+        let problems = ocsf::problems(&event);
+        assert!(problems.is_empty(), "{problems:#?}\n{event:#}");
     }
 }
