@@ -244,9 +244,9 @@ pub(crate) fn define_metric(metric_type: MetricType, name: &str) -> Result<u32, 
     Ok(hostcalls::define_metric(metric_type, name)?)
 }
 
-pub(crate) fn increment_metric(id: u32) {
+pub(crate) fn increment_metric(id: u32, by: u32) {
     // A count that is lost changes no decision.
-    let _ = hostcalls::increment_metric(id, 1);
+    let _ = hostcalls::increment_metric(id, i64::from(by));
 }
 
 pub(crate) fn record_metric(id: u32, value: u64) {

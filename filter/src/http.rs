@@ -61,7 +61,7 @@ impl HttpFilter {
             }
             decision = worker.engine()?.refuse(&request, Reason::Overloaded);
         }
-        apply(worker.engine()?, &decision, &request, &self.passed)
+        worker.apply(&decision, &request, &self.passed)
     }
 
     /// Backends may merge trailers into headers, so what may not stand in one may not stand in the other.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use isthmus_engine::{
-    Decision, Engine, FetchError, Fetched, KeySourceId, KeyStatus, Progress, Reason, UnixMillis,
+    Decision, Engine, FetchError, Fetched, KeySourceId, KeyStatus, Progress, Reason, Request, UnixMillis,
 };
 use proxy_wasm::{
     traits::{Context, HttpContext, RootContext},
@@ -202,6 +202,17 @@ impl Worker {
         let _ = host::speak_of(self.root_context_id);
     }
 
+    /// Carries a decision out, and counts it.
+    pub(crate) fn apply(
+        &mut self,
+        decision: &Decision,
+        request: &Request<'_>,
+        passed: &Passed,
+    ) -> Result<Action, HostError> {
+        self.metrics.count_decision(decision);
+        apply(self.engine()?, decision, request, passed)
+    }
+
     fn decide_one(&mut self, held: &Held) -> Result<Decision, HostError> {
         let engine = self.engine()?;
         let fields = held.headers.fields()?;
@@ -212,7 +223,7 @@ impl Worker {
             decision = engine.refuse(&request, Reason::KeysUnavailable);
         }
         let waits = matches!(decision, Decision::Wait);
-        if !waits && apply(engine, &decision, &request, &held.passed)? == Action::Continue {
+        if !waits && self.apply(&decision, &request, &held.passed)? == Action::Continue {
             host::resume_request()?;
         }
         Ok(decision)
@@ -229,8 +240,8 @@ impl Worker {
         if self.has_waited_too_long(now) {
             self.decide_held();
         }
-        if let Some(engine) = &self.engine {
-            self.metrics.record_key_age(engine, now);
+        if let Some(engine) = &mut self.engine {
+            self.metrics.flush(engine, now);
         }
         Ok(())
     }

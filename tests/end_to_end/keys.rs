@@ -36,7 +36,7 @@ fn options_with(jwks: Value) -> StackOptions {
 
 /// How many fetches of the provider's keys ended so: `ok` or `failed`.
 async fn fetches(stack: &Stack, outcome: &str) -> u64 {
-    let name = format!("wasmcustom.isthmus.provider.cognito.key_fetches.{outcome}");
+    let name = format!("wasmcustom.isthmus.key_fetches.provider.cognito.outcome.{outcome}");
     stack
         .bridge_stat(&name)
         .await
@@ -46,7 +46,7 @@ async fn fetches(stack: &Stack, outcome: &str) -> u64 {
 
 /// How old the filter says that the provider's keys are, in seconds; nothing while it has none.
 async fn key_age(stack: &Stack) -> Option<u64> {
-    let name = "wasmcustom.isthmus.provider.cognito.key_age_seconds";
+    let name = "wasmcustom.isthmus.key_age_seconds.provider.cognito";
     stack.bridge_stat(name).await.expect("statistics")
 }
 

@@ -7,6 +7,7 @@ mod demo;
 mod hostile;
 mod keys;
 mod load;
+mod metrics;
 mod ocsf;
 mod raw;
 mod rotation;

@@ -37,7 +37,7 @@ pub(crate) fn event(
         caller,
         provider,
         grant,
-        enforced: reason.status() == 200 || !matches!(decision, Decision::Allow(_)),
+        enforced: decision.labels().enforced,
         request,
     };
     let mut event = if matches!(reason.status(), 401 | 503) {

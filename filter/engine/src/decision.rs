@@ -36,6 +36,36 @@ pub struct Denied {
     pub(crate) caller: Option<Rc<Caller>>,
 }
 
+/// What metrics tell decisions apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Labels {
+    /// The place of the caller's provider; see [`crate::Engine::provider_name`].
+    pub provider: Option<usize>,
+    /// The place of the role that the request runs under; see [`crate::Engine::role_name`].
+    pub role: Option<usize>,
+    /// Why.
+    pub reason: Reason,
+    /// Whether what was decided is also done: not for refusals in shadow mode.
+    pub enforced: bool,
+}
+
+impl Decision {
+    /// What metrics tell it apart by. A request that waits is one whose keys are not to be had yet.
+    pub fn labels(&self) -> Labels {
+        let (reason, caller, grant) = match self {
+            Decision::Allow(allowed) => (allowed.reason, &allowed.caller, allowed.grant.as_ref()),
+            Decision::Deny(denied) => (denied.reason, &denied.caller, None),
+            Decision::Wait => (Reason::KeysUnavailable, &None, None),
+        };
+        Labels {
+            provider: caller.as_ref().map(|caller| caller.provider),
+            role: grant.map(|grant| grant.place),
+            reason,
+            enforced: reason.status() == 200 || !matches!(self, Decision::Allow(_)),
+        }
+    }
+}
+
 impl Denied {
     /// A refusal for a reason that lies outside of the engine, such as [`Reason::HostFailure`].
     pub fn new(reason: Reason) -> Self {
@@ -70,6 +100,8 @@ pub(crate) struct Caller {
 /// The role under which a request runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
+    /// The role's place in the configuration.
+    pub(crate) place: usize,
     pub(crate) role: String,
     pub(crate) credential: Option<String>,
     /// The place of the `allow` rule that covered the request.

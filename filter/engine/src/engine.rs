@@ -48,6 +48,18 @@ pub struct Engine {
     host: Option<TestedHost>,
     verified: TokenCache<Caller>,
     refused: TokenCache<Refusal>,
+    cache_counts: CacheCounts,
+}
+
+/// How often a token was looked for among those that were seen before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheCounts {
+    /// It had been verified.
+    pub verified: u32,
+    /// It had been refused for good.
+    pub refused: u32,
+    /// It had to be verified.
+    pub missed: u32,
 }
 
 /// The keys of one provider, as they stand.
@@ -147,6 +159,7 @@ impl Engine {
             host: None,
             verified: TokenCache::new(VERIFIED_CAPACITY),
             refused: TokenCache::new(REFUSED_CAPACITY),
+            cache_counts: CacheCounts::default(),
         })
     }
 
@@ -246,6 +259,21 @@ impl Engine {
             address: keys.address(),
             fetched_at: keys.fetched_at(),
         })
+    }
+
+    /// The name of the provider at this place.
+    pub fn provider_name(&self, place: usize) -> Option<&str> {
+        self.providers.get(place).map(|provider| provider.name.as_str())
+    }
+
+    /// The name of the role at this place.
+    pub fn role_name(&self, place: usize) -> Option<&str> {
+        self.roles.get(place).map(|role| role.name.as_str())
+    }
+
+    /// How often tokens were looked for since the last call.
+    pub fn take_cache_counts(&mut self) -> CacheCounts {
+        std::mem::take(&mut self.cache_counts)
     }
 
     /// The names among `trailers` that only this filter may set, as they stand there: they are taken away from a

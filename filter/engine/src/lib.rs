@@ -51,8 +51,8 @@ pub use config::schema;
 
 pub use answer::Answer;
 pub use config::ConfigError;
-pub use decision::{Allowed, Decision, Denied};
-pub use engine::{Engine, KeyStatus};
+pub use decision::{Allowed, Decision, Denied, Labels};
+pub use engine::{CacheCounts, Engine, KeyStatus};
 pub use jws::SignatureVerifier;
 pub use key_source::{Fetch, FetchError, Fetched, KeySourceId, Progress};
 pub use lint::warnings;

@@ -218,6 +218,11 @@ impl Stack {
         self.bridge.stats(pattern).await
     }
 
+    /// The bridge's statistics, as Prometheus reads them.
+    pub async fn bridge_prometheus(&self) -> Result<String, StackError> {
+        self.bridge.prometheus().await
+    }
+
     /// What the bridge's Envoy has logged.
     pub fn bridge_log(&self) -> String {
         self.bridge.log()

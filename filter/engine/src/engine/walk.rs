@@ -144,7 +144,7 @@ impl Engine {
             return Ok(self.anonymous(request, Reason::Preflight));
         }
         let (caller, place) = self.authenticate(request, now, steps)?;
-        let (role, rule) = match self.grant(&caller, request, &target, steps) {
+        let (place_of_role, role, rule) = match self.grant(&caller, request, &target, steps) {
             Ok(granted) => granted,
             Err(reason) => return Err(Stop::Deny(reason, Some(caller))),
         };
@@ -164,6 +164,7 @@ impl Engine {
             remove,
             set,
             grant: Some(Grant {
+                place: place_of_role,
                 role: role.name.clone(),
                 credential: role.credential.clone(),
                 rule,
@@ -172,7 +173,7 @@ impl Engine {
         })
     }
 
-    /// The role that the request runs under, and the place of the rule that allows it: the first that the caller
+    /// The role that the request runs under with its place, and the place of the rule that allows it: the first that the caller
     /// holds and that allows it, or the one that they ask for.
     fn grant(
         &self,
@@ -180,7 +181,7 @@ impl Engine {
         request: &Request<'_>,
         target: &Target<'_>,
         steps: &mut impl Steps,
-    ) -> Result<(&Role, usize), Reason> {
+    ) -> Result<(usize, &Role, usize), Reason> {
         let mut asked_for = request.headers.all(ASKED_ROLE_HEADER);
         let wanted = asked_for.next();
         if asked_for.next().is_some() {
@@ -221,7 +222,7 @@ impl Engine {
                 ),
             });
             if let Some(rule) = rule {
-                return Ok((role, rule));
+                return Ok((held.role, role, rule));
             }
         }
         steps.note(|| match reason {
@@ -272,13 +273,16 @@ impl Engine {
         };
         if let Some(caller) = verified.filter(still_holds) {
             steps.note(|| "the token was verified before".to_owned());
+            count(&mut self.cache_counts.verified);
             return Ok(caller);
         }
         // Before that instant means that the clock was set back, and what had expired may be valid again.
         if let Some(refusal) = self.refused.get(token).filter(|refusal| refusal.at <= now) {
             steps.note(|| "the token was refused before".to_owned());
+            count(&mut self.cache_counts.refused);
             return Err(refusal.reason.into());
         }
+        count(&mut self.cache_counts.missed);
         match self.verify(token, now, steps) {
             Ok(caller) => {
                 let caller = Rc::new(caller);
@@ -367,4 +371,8 @@ impl Engine {
 fn is_preflight(request: &Request<'_>) -> bool {
     let has = |name| request.headers.all(name).next().is_some();
     request.method() == Some("OPTIONS") && has("origin") && has("access-control-request-method")
+}
+
+fn count(counter: &mut u32) {
+    *counter = counter.saturating_add(1);
 }

@@ -75,6 +75,13 @@ impl Envoy {
             .is_alive()
     }
 
+    /// Every statistic, as Prometheus reads it.
+    pub(super) async fn prometheus(&self) -> Result<String, StackError> {
+        let url = format!("{}/stats/prometheus", self.admin);
+        let answer = self.client.get(url).send().await?;
+        Ok(answer.error_for_status()?.text().await?)
+    }
+
     pub(super) async fn stat(&self, name: &str) -> Result<Option<u64>, StackError> {
         let stats = self.stats(&format!("^{}$", escape(name))).await?;
         Ok(stats
