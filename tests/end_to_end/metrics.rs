@@ -13,7 +13,10 @@ async fn decisions_keys_and_cached_tokens_are_counted_with_labels() {
     }
     assert_eq!(get(&stack, "/storage/1", &token).await, 403);
     for _ in 0..2 {
-        assert_eq!(get(&stack, "/metrics/cpu", "a.b.c").await, 401);
+        assert_eq!(
+            get(&stack, "/metrics/cpu", "not-a-token.at-all.but-long-enough").await,
+            401
+        );
     }
     let decisions = "isthmus_decisions";
     for (name, labels, value) in [
