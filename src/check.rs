@@ -4,6 +4,8 @@ use std::{fs, path::Path, process::ExitCode};
 
 use isthmus_engine::Engine;
 
+use crate::lines::write_out;
+
 pub(crate) fn run(config: &Path) -> ExitCode {
     let name = config.display();
     let text = match fs::read(config) {
@@ -16,12 +18,13 @@ pub(crate) fn run(config: &Path) -> ExitCode {
     let checked = Engine::new(&text).and_then(|_| isthmus_engine::warnings(&text));
     match checked {
         Ok(warnings) if warnings.is_empty() => {
-            println!("{name}: good");
+            // Who does not read on knows enough.
+            let _ = write_out(format_args!("{name}: good"));
             ExitCode::SUCCESS
         }
         Ok(warnings) => {
             for warning in &warnings {
-                println!("{name}: warning: {warning}");
+                let _ = write_out(format_args!("{name}: warning: {warning}"));
             }
             ExitCode::from(1)
         }

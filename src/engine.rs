@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Args;
-use isthmus_engine::{Engine, Fetched, UnixMillis};
+use isthmus_engine::{Engine, UnixMillis};
 use time::{format_description::well_known::Rfc3339, OffsetDateTime};
 
 /// What an engine is made of.
@@ -67,21 +67,16 @@ impl Circumstances {
             Engine::new(&text).map_err(|error| Failure(format!("{}: {error}", config.display())))?;
         for KeyFile { provider, file } in &self.keys {
             let wrong = |problem: String| Failure(format!("--jwks {provider}={}: {problem}", file.display()));
-            let source = engine
+            let status = engine
                 .key_status()
                 .find(|status| status.provider == provider)
                 .ok_or_else(|| wrong("there is no such provider".to_owned()))?;
-            if source.address.is_none() {
-                return Err(wrong("the provider's keys are in line".to_owned()));
+            if status.address.is_none() {
+                return Err(wrong("the provider has its keys already".to_owned()));
             }
-            let source = source.source;
-            let body = read(file)?;
-            let fetched = Fetched {
-                body: &body,
-                cache_control: None,
-            };
+            let source = status.source;
             engine
-                .share_keys(source, fetched, self.now(), self.now())
+                .fix_keys(source, &read(file)?)
                 .map_err(|error| wrong(error.to_string()))?;
         }
         Ok(engine)

@@ -4,12 +4,12 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use isthmus_engine::{Decision, Engine, Headers, Peer, Reason, Request, UnixMillis};
-use serde::Deserialize;
-use serde_json::{json, Map, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::{
     engine::EngineOptions,
-    lines::{answer_each, Id, MALFORMED_LINE},
+    lines::{answer_each, parse, to_line, write_out, Id, MALFORMED_LINE},
 };
 
 /// Say what the filter would decide about requests, and each step that leads there.
@@ -73,26 +73,18 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     let mut answer = |line: RequestLine| explain(&mut engine, line, now, options.json);
     let unreadable = || {
         if options.json {
-            json!({
-                "id": null, "decision": "deny", "status": 400, "reason": MALFORMED_LINE, "role": null,
-                "credential": null, "headers": {},
-            })
-            .to_string()
+            to_line(&Line::refused(MALFORMED_LINE, 400))
         } else {
             format!("no request: {MALFORMED_LINE}")
         }
     };
     let outcome = match &options.request {
         Some(file) => fs::read(file)
-            .map_err(|error| format!("{}: {error}", file.display()))
-            .and_then(|text| {
-                let request = serde_json::from_slice(&text);
-                request.map_err(|error| format!("{}: no request: {error}", file.display()))
-            })
-            .map(|request| {
-                println!("{}", answer(request));
-                true
-            }),
+            .map_err(|error| error.to_string())
+            .and_then(|text| parse(&text))
+            .map_err(|problem| format!("{}: {problem}", file.display()))
+            .and_then(|request| write_out(answer(request)).map_err(|error| error.to_string()))
+            .map(|_| true),
         None => answer_each(answer, unreadable).map_err(|error| error.to_string()),
     };
     match outcome {
@@ -133,6 +125,32 @@ fn explain(engine: &mut Engine, line: RequestLine, now: UnixMillis, as_json: boo
         outcome.to_json(line.id)
     } else {
         outcome.to_text(line.id, &steps)
+    }
+}
+
+/// What `--json` writes about a request.
+#[derive(Serialize)]
+struct Line<'d> {
+    id: Id,
+    decision: &'static str,
+    status: u16,
+    reason: &'static str,
+    role: Option<&'d str>,
+    credential: Option<&'d str>,
+    headers: Map<String, Value>,
+}
+
+impl Line<'_> {
+    fn refused(reason: &'static str, status: u16) -> Self {
+        Self {
+            id: None,
+            decision: "deny",
+            status,
+            reason,
+            role: None,
+            credential: None,
+            headers: Map::new(),
+        }
     }
 }
 
@@ -177,23 +195,25 @@ impl<'d> Outcome<'d> {
     }
 
     fn to_json(&self, id: Id) -> String {
-        let headers: Map<String, Value> = self
+        let headers = self
             .headers
             .iter()
-            .map(|(name, value)| (name.clone(), value.as_str().into()))
-            .collect();
-        json!({
-            "id": id, "decision": self.verb(), "status": self.reason.status(), "reason": self.reason.code(), "role": self.role,
-            "credential": self.credential, "headers": headers,
+            .map(|(name, value)| (name.clone(), value.as_str().into()));
+        to_line(&Line {
+            id,
+            decision: self.verb(),
+            status: self.reason.status(),
+            reason: self.reason.code(),
+            role: self.role,
+            credential: self.credential,
+            headers: headers.collect(),
         })
-        .to_string()
     }
 
     fn to_text(&self, id: Id, steps: &[String]) -> String {
-        let name = match id {
-            None | Some(Value::Null) => "request".to_owned(),
-            Some(Value::String(id)) => id,
-            Some(id) => id.to_string(),
+        let name = match id.as_deref().map(|id| id.get()) {
+            None | Some("null") => "request",
+            Some(id) => id.trim_matches('"'),
         };
         let mut text = format!(
             "{name}: {} {} {}",

@@ -1,9 +1,36 @@
 //! JSON Lines: one value in, one value out, in the same order. A line that cannot be read has an answer too.
 
-use std::io::{self, BufRead, ErrorKind, Write};
+use std::{
+    fmt,
+    io::{self, BufRead, ErrorKind, Write},
+};
 
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::{de::DeserializeOwned, Serialize};
+use serde_json::value::RawValue;
+
+/// The reason of a line that could not be read.
+pub(crate) const MALFORMED_LINE: &str = "malformed_line";
+
+/// A line's id as it came, whatever it is.
+pub(crate) type Id = Option<Box<RawValue>>;
+
+/// Reads one JSON object as strictly as the filter reads: a name that stands twice in it, at any depth, is an error, which
+/// says where and never quotes.
+pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
+    let place = |error: serde_json::Error| match error.line() {
+        0 => format!("not as expected ({:?})", error.classify()),
+        line => format!(
+            "not as expected at {line}:{} ({:?})",
+            error.column(),
+            error.classify()
+        ),
+    };
+    let value = isthmus_engine::parse_json(text).map_err(place)?;
+    if !value.is_object() {
+        return Err("not an object".to_owned());
+    }
+    serde_json::from_slice(text).map_err(place)
+}
 
 /// Answers each line of standard input on standard output. `answer` gets what could be read of a line; a line that is none gets
 /// `unreadable`, is named on standard error, and makes this false.
@@ -12,7 +39,6 @@ pub(crate) fn answer_each<T: DeserializeOwned>(
     unreadable: impl Fn() -> String,
 ) -> io::Result<bool> {
     let mut input = io::stdin().lock();
-    let mut output = io::stdout().lock();
     let mut all_read = true;
     let mut line = Vec::new();
     for number in 1_u64.. {
@@ -23,30 +49,30 @@ pub(crate) fn answer_each<T: DeserializeOwned>(
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let answered = match serde_json::from_slice(&line) {
+        let answered = match parse(&line) {
             Ok(value) => answer(value),
-            Err(error) => {
+            Err(problem) => {
                 all_read = false;
-                // The error's own text may quote the line, and the line holds a token.
-                let (line, column) = (error.line(), error.column());
-                eprintln!(
-                    "line {number}: not as expected at {line}:{column} ({:?})",
-                    error.classify()
-                );
+                eprintln!("line {number}: {problem}");
                 unreadable()
             }
         };
-        match writeln!(output, "{answered}") {
-            // Nobody reads any more.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
-            outcome => outcome?,
+        if !write_out(answered)? {
+            break;
         }
     }
     Ok(all_read)
 }
 
-/// The reason of a line that could not be read.
-pub(crate) const MALFORMED_LINE: &str = "malformed_line";
+/// Writes a line to standard output. False if nobody reads any more, which is no failure.
+pub(crate) fn write_out(line: impl fmt::Display) -> io::Result<bool> {
+    match writeln!(io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        outcome => outcome.map(|()| true),
+    }
+}
 
-/// A line's id as it came, whatever it is.
-pub(crate) type Id = Option<Value>;
+/// One line of JSON, its members in the order of the type's fields.
+pub(crate) fn to_line(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
+}

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
+use crate::lines::write_out;
+
 /// Whose configuration.
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Of {
@@ -15,6 +17,11 @@ pub(crate) fn run(of: Of) -> ExitCode {
     let schema = match of {
         Of::Filter => isthmus_engine::schema(),
     };
-    println!("{schema:#}");
-    ExitCode::SUCCESS
+    match write_out(format_args!("{schema:#}")) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(1)
+        }
+    }
 }

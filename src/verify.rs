@@ -4,12 +4,12 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use isthmus_engine::{Reason, SignatureVerifier};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
 
 use crate::{
     engine::Circumstances,
-    lines::{answer_each, Id, MALFORMED_LINE},
+    lines::{answer_each, to_line, Id, MALFORMED_LINE},
 };
 
 /// Verify tokens, or signatures by themselves, one per line of JSON on standard input.
@@ -36,34 +36,26 @@ pub(crate) struct Options {
 #[derive(Deserialize)]
 struct TokenLine {
     id: Id,
-    jwt: Value,
+    jwt: Option<Value>,
 }
 
+/// A JWS with a key, or a signature over a message with a key.
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum SignatureLine {
-    Jws {
-        id: Id,
-        jws: Value,
-        jwk: Option<Value>,
-        jwks: Option<Value>,
-    },
-    Raw {
-        id: Id,
-        alg: String,
-        jwk: Value,
-        msg: Hex,
-        sig: Hex,
-    },
+struct SignatureLine {
+    id: Id,
+    jws: Option<Value>,
+    jwk: Option<Value>,
+    jwks: Option<Value>,
+    alg: Option<String>,
+    msg: Option<String>,
+    sig: Option<String>,
 }
 
-struct Hex(Vec<u8>);
-
-impl<'de> Deserialize<'de> for Hex {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        hex::decode(text).map(Self).map_err(serde::de::Error::custom)
-    }
+#[derive(Serialize)]
+struct Verdict {
+    id: Id,
+    verdict: &'static str,
+    reason: Option<&'static str>,
 }
 
 pub(crate) fn run(options: &Options) -> ExitCode {
@@ -78,14 +70,16 @@ pub(crate) fn run(options: &Options) -> ExitCode {
                     return ExitCode::from(2);
                 }
             };
-            let mut check = |line: &TokenLine| engine.verify_token(compact(&line.jwt)?, now);
-            answer_each(
-                |line: TokenLine| {
-                    let outcome = check(&line);
-                    verdict(line.id, outcome.map_err(Reason::code))
-                },
-                unreadable,
-            )
+            let check = |line: TokenLine| {
+                let outcome = match &line.jwt {
+                    Some(jwt) => compact(jwt)
+                        .and_then(|jwt| engine.verify_token(jwt, now))
+                        .map_err(Reason::code),
+                    None => Err(MALFORMED_LINE),
+                };
+                verdict(line.id, outcome)
+            };
+            answer_each(check, unreadable)
         }
         None => {
             let verifier = SignatureVerifier::default();
@@ -103,23 +97,27 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 }
 
 fn check_signature(verifier: &SignatureVerifier, line: SignatureLine) -> String {
-    let (id, outcome) = match line {
-        SignatureLine::Jws { id, jws, jwk, jwks } => {
-            let outcome = compact(&jws).and_then(|jws| match (jwk, jwks) {
-                (Some(jwk), None) => verifier.verify_with_key(jws, &jwk),
-                (None, Some(jwks)) => verifier.verify_with_set(jws, &jwks),
-                // No key, or two answers to the question which one.
-                _ => verifier.verify_with_set(jws, &json!({"keys": []})),
-            });
-            (id, outcome)
+    let SignatureLine {
+        id,
+        jws,
+        jwk,
+        jwks,
+        alg,
+        msg,
+        sig,
+    } = line;
+    let raw = (alg, msg.map(hex::decode), sig.map(hex::decode));
+    let outcome = match (jws, jwk, jwks, raw) {
+        (Some(jws), jwk, jwks, (_, None, None)) => compact(&jws).and_then(|jws| match (jwk, jwks) {
+            (Some(jwk), None) => verifier.verify_with_key(jws, &jwk),
+            (None, Some(jwks)) => verifier.verify_with_set(jws, &jwks),
+            // No key, or two answers to the question which one.
+            _ => verifier.verify_with_set(jws, &json!({"keys": []})),
+        }),
+        (None, Some(jwk), None, (Some(alg), Some(Ok(msg)), Some(Ok(sig)))) => {
+            verifier.verify_raw(&alg, &jwk, &msg, &sig)
         }
-        SignatureLine::Raw {
-            id,
-            alg,
-            jwk,
-            msg,
-            sig,
-        } => (id, verifier.verify_raw(&alg, &jwk, &msg.0, &sig.0)),
+        _ => return verdict(id, Err(MALFORMED_LINE)),
     };
     verdict(id, outcome.map_err(Reason::code))
 }
@@ -129,7 +127,10 @@ fn compact(token: &Value) -> Result<&str, Reason> {
     token.as_str().ok_or(Reason::MalformedToken)
 }
 
-fn verdict(id: Id, outcome: Result<(), &str>) -> String {
-    let verdict = if outcome.is_ok() { "accept" } else { "reject" };
-    json!({"id": id, "verdict": verdict, "reason": outcome.err()}).to_string()
+fn verdict(id: Id, outcome: Result<(), &'static str>) -> String {
+    to_line(&Verdict {
+        id,
+        verdict: if outcome.is_ok() { "accept" } else { "reject" },
+        reason: outcome.err(),
+    })
 }

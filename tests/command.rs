@@ -71,6 +71,9 @@ fn verify_answers_each_token_in_order() {
         json!({"id": 1, "jwt": good, "more": "is ignored"}).to_string(),
         json!({"id": "two", "jwt": token(json!({"claims": {"exp": "now-60"}}))}).to_string(),
         json!({"id": null, "jwt": {"payload": "e30"}}).to_string(),
+        r#"{"id": 12345678901234567890123, "jwt": 1, "jwt": 2}"#.to_owned(),
+        r#"["array", "token"]"#.to_owned(),
+        r#"{"id": 1e2}"#.to_owned(),
         String::new(),
         "{\"id\": 4, \"jwt\": \"secret-token".to_owned(),
         json!({"id": 5, "jwt": good}).to_string(),
@@ -86,6 +89,9 @@ fn verify_answers_each_token_in_order() {
             json!({"id": 1, "verdict": "accept", "reason": null}),
             json!({"id": "two", "verdict": "reject", "reason": "expired"}),
             json!({"id": null, "verdict": "reject", "reason": "malformed_token"}),
+            json!({"id": null, "verdict": "reject", "reason": "malformed_line"}),
+            json!({"id": null, "verdict": "reject", "reason": "malformed_line"}),
+            json!({"id": 100.0, "verdict": "reject", "reason": "malformed_line"}),
             json!({"id": null, "verdict": "reject", "reason": "malformed_line"}),
             json!({"id": 5, "verdict": "accept", "reason": null}),
         ]
@@ -160,6 +166,8 @@ fn verify_checks_signatures_alone() {
         json!({"id": "raw", "alg": "EdDSA", "jwk": raw, "msg": "72", "sig": signature}),
         json!({"id": "other message", "alg": "EdDSA", "jwk": raw, "msg": "73", "sig": signature}),
         json!({"id": "other algorithm", "alg": "ES256", "jwk": raw, "msg": "72", "sig": signature}),
+        json!({"id": "both", "jws": jws, "jwk": jwk, "alg": "EdDSA", "msg": "72", "sig": signature}),
+        json!({"id": "no hex", "alg": "EdDSA", "jwk": raw, "msg": "7", "sig": signature}),
         json!({"id": "no algorithm", "alg": "none", "jwk": raw, "msg": "72", "sig": ""}),
     ];
     let input: Vec<String> = input.iter().map(Value::to_string).collect();
@@ -178,6 +186,8 @@ fn verify_checks_signatures_alone() {
             json!(null),
             json!("bad_signature"),
             json!("key_mismatch"),
+            json!("malformed_line"),
+            json!("malformed_line"),
             json!("algorithm_not_allowed"),
         ]
     );

@@ -7,9 +7,9 @@ use isthmus_engine::{Fetched, UnixMillis};
 
 use crate::host::{self, HostError};
 
-/// How long a worker may take for a fetch before another one tries: longer than a discovery and a fetch of keys may
-/// last.
-const LEASE: Duration = Duration::from_secs(12);
+/// How long a worker may take for one fetch before another one tries: longer than the provider may take to answer, and shorter
+/// than another worker waits.
+const LEASE: Duration = Duration::from_secs(6);
 /// How long workers take a failure for their own.
 const FAILURE: Duration = Duration::from_secs(1);
 
@@ -56,6 +56,16 @@ pub(crate) fn claim(address: &str, now: UnixMillis) -> Result<Claim, HostError> 
     };
     let won = host::set_shared_if(&state_key(address), &claimed.encode(), version)?;
     Ok(if won { Claim::Granted } else { Claim::Elsewhere })
+}
+
+/// Stays the worker that fetches from this address, for one fetch more.
+pub(crate) fn renew(address: &str, now: UnixMillis) -> Result<(), HostError> {
+    let renewed = State {
+        phase: Phase::Fetching,
+        until: after(now, LEASE),
+        ..read_state(address)?.0
+    };
+    host::set_shared(&state_key(address), &renewed.encode())
 }
 
 /// Tells the others that the fetch brought nothing.

@@ -115,7 +115,10 @@ impl Worker {
         let now = host::now();
         for fetch in self.engine()?.due_fetches(now) {
             let address = self.key_status(fetch.source)?.address.ok_or(HostError)?;
-            if !self.claimed.contains(&fetch.source) {
+            if self.claimed.contains(&fetch.source) {
+                // What cannot be shared is fetched by each worker.
+                let _ = sharing::renew(&address, now);
+            } else {
                 // Without shared data every worker fetches for itself.
                 match sharing::claim(&address, now).unwrap_or(Claim::Granted) {
                     Claim::Granted => {

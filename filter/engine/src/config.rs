@@ -171,9 +171,10 @@ pub(crate) struct JwksConfig {
     /// The key set itself (RFC 7517). The only place for symmetric keys.
     pub(crate) inline: Option<Value>,
     /// How old fetched keys become before they are fetched again. Where nothing is said it is the answer's `Cache-Control`
-    /// `max-age`, between 1 m and 24 h, and 5 m without one.
+    /// `max-age`, between 1 m and 12 h, and 5 m without one.
     pub(crate) refresh: Option<Span>,
-    /// How long keys are used while the provider cannot be reached; 24 h where nothing is said.
+    /// How old keys may become that the provider does not confirm; 24 h where nothing is said. They are refreshed before half
+    /// of it, so that at least the other half is there for an outage.
     pub(crate) max_stale: Option<Span>,
 }
 

@@ -76,33 +76,105 @@ impl Source {
         }
     }
 
-    /// What lies in this place, each as often as it is there. An error says that the place holds something that can
-    /// be read in two ways, or not at all.
-    fn candidates<'a>(&self, request: &Request<'a>) -> Result<Vec<&'a str>, Reason> {
+    /// What lies in this place, each as often as it is there. An error says that the place holds something that can be read in
+    /// two ways.
+    fn candidates<'a>(&self, request: &Request<'a>) -> Result<Vec<Candidate<'a>>, Reason> {
         match self {
             Self::Header { name, prefix } => header(request, name, prefix),
-            Self::Query(name) => Ok(pairs(query(request), '&')
-                .filter(|(candidate, _)| is_parameter(candidate, name))
-                .map(|(_, value)| value)
-                .collect()),
-            Self::Cookie(name) => {
-                let mut found = Vec::new();
-                for field in request
-                    .headers
-                    .iter()
-                    .filter(|(field, _)| *field == COOKIE.as_bytes())
-                {
-                    let field = std::str::from_utf8(field.1).map_err(|_| Reason::MalformedToken)?;
-                    found.extend(
-                        pairs(field, ';')
-                            .filter(|(candidate, _)| candidate.trim() == name)
-                            .map(|(_, value)| value.trim()),
-                    );
-                }
-                Ok(found)
+            Self::Query(name) => {
+                let target = request.path_and_query().unwrap_or_default();
+                let query = target.split_once('?').map_or("", |(_, query)| query);
+                Ok(split_query(query.as_bytes())
+                    .filter_map(|pair| Candidate::of(pair, name))
+                    .collect())
             }
+            Self::Cookie(name) => Ok(request
+                .headers
+                .all(COOKIE)
+                .flat_map(split_cookies)
+                .filter_map(|pair| Candidate::of(pair, name))
+                .collect()),
         }
     }
+}
+
+/// What may be a token.
+struct Candidate<'a> {
+    value: &'a [u8],
+    /// Whether it is there under the very name that is configured, not under one that only some backends take for it.
+    exact: bool,
+}
+
+impl<'a> Candidate<'a> {
+    /// The value of a `name=value` pair, if it is of that name in some spelling.
+    fn of(pair: &'a [u8], name: &str) -> Option<Self> {
+        let (candidate, value) = split_pair(pair);
+        is_spelling_of(candidate, name).then(|| Self {
+            value: value.trim_ascii(),
+            exact: decoded(candidate) == name.as_bytes(),
+        })
+    }
+}
+
+/// The pairs of a query. Some backends separate them by `;` too.
+pub(crate) fn split_query(query: &[u8]) -> impl Iterator<Item = &[u8]> {
+    query.split(|byte| matches!(byte, b'&' | b';'))
+}
+
+/// The pairs of a `Cookie` field. Some backends separate them by `,` too (RFC 2109, section 4.4).
+pub(crate) fn split_cookies(field: &[u8]) -> impl Iterator<Item = &[u8]> {
+    field.split(|byte| matches!(byte, b';' | b','))
+}
+
+/// Name and value of a pair, without white space around the name.
+pub(crate) fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
+    let end = pair.iter().position(|byte| *byte == b'=');
+    let (name, value) = pair
+        .split_at_checked(end.unwrap_or(pair.len()))
+        .unwrap_or((pair, b""));
+    (name.trim_ascii(), value.get(1..).unwrap_or_default())
+}
+
+/// Whether a parameter or cookie has this name to some backend: letters in any case, percent-encoded, cut at a NUL or `[`, with
+/// `.`, `-`, `+` or a space for `_` (PHP's variable names).
+pub(crate) fn is_spelling_of(candidate: &[u8], name: &str) -> bool {
+    fold_name(&decoded(candidate)) == fold_name(name.as_bytes())
+}
+
+fn fold_name(name: &[u8]) -> Vec<u8> {
+    let end = name.iter().position(|byte| matches!(byte, 0 | b'['));
+    let kept = name.get(..end.unwrap_or(name.len())).unwrap_or_default();
+    let spaced: Vec<u8> = kept
+        .iter()
+        .map(|byte| if *byte == b'+' { b' ' } else { *byte })
+        .collect();
+    let folded = |byte: &u8| match byte {
+        b'.' | b'-' | b' ' => b'_',
+        byte => byte.to_ascii_lowercase(),
+    };
+    spaced.trim_ascii().iter().map(folded).collect()
+}
+
+/// Percent-decoded once; what is no escape stays (RFC 3986, section 2.1).
+fn decoded(text: &[u8]) -> Vec<u8> {
+    let digit = |byte: &u8| {
+        char::from(*byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
+    let mut left = text;
+    let mut bytes = Vec::with_capacity(text.len());
+    while let Some((first, rest)) = left.split_first() {
+        let escaped = match rest {
+            [high, low, ..] if *first == b'%' => digit(high).zip(digit(low)),
+            _ => None,
+        };
+        bytes.push(escaped.map_or(*first, |(high, low)| high << 4 | low));
+        left = rest
+            .get(if escaped.is_some() { 2 } else { 0 }..)
+            .unwrap_or_default();
+    }
+    bytes
 }
 
 impl fmt::Display for Source {
@@ -115,22 +187,24 @@ impl fmt::Display for Source {
     }
 }
 
-/// The token of a request, and its place among `sources`. Two candidates are no credential: a proxy and a backend
-/// could each take another one.
+/// The token of a request, and its place among `sources`. Two candidates are no credential, nor is one under another name than
+/// the configured one: a proxy and a backend could each take another one.
 pub(crate) fn find<'a>(request: &Request<'a>, sources: &[Source]) -> Result<(&'a str, usize), Reason> {
     let mut found = None;
     for (place, source) in sources.iter().enumerate() {
-        for token in source.candidates(request)? {
-            if found.replace((token, place)).is_some() {
+        for candidate in source.candidates(request)? {
+            if !candidate.exact || found.replace((candidate.value, place)).is_some() {
                 return Err(Reason::AmbiguousToken);
             }
         }
     }
-    found.ok_or(Reason::MissingToken)
+    let (token, place) = found.ok_or(Reason::MissingToken)?;
+    let token = std::str::from_utf8(token).map_err(|_| Reason::MalformedToken)?;
+    Ok((token, place))
 }
 
 /// Envoy joins repeated fields by commas for some readers, so a comma counts as two.
-fn header<'a>(request: &Request<'a>, name: &str, prefix: &str) -> Result<Vec<&'a str>, Reason> {
+fn header<'a>(request: &Request<'a>, name: &str, prefix: &str) -> Result<Vec<Candidate<'a>>, Reason> {
     let mut fields = request
         .headers
         .iter()
@@ -142,49 +216,11 @@ fn header<'a>(request: &Request<'a>, name: &str, prefix: &str) -> Result<Vec<&'a
     if fields.next().is_some() || field.contains(&b',') {
         return Err(Reason::AmbiguousToken);
     }
-    let field = std::str::from_utf8(field).map_err(|_| Reason::MalformedToken)?;
     let token = field
         .split_at_checked(prefix.len())
-        .filter(|(start, _)| start.eq_ignore_ascii_case(prefix))
-        .map(|(_, token)| token);
+        .filter(|(start, _)| start.eq_ignore_ascii_case(prefix.as_bytes()))
+        .map(|(_, value)| Candidate { value, exact: true });
     Ok(token.into_iter().collect())
-}
-
-fn query<'a>(request: &Request<'a>) -> &'a str {
-    let target = request.path_and_query().unwrap_or_default();
-    target.split_once('?').map_or("", |(_, query)| query)
-}
-
-fn pairs(text: &str, separator: char) -> impl Iterator<Item = (&str, &str)> {
-    text.split(separator)
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-}
-
-/// Whether a parameter has this name in any spelling that a backend decodes to it.
-pub(crate) fn is_parameter(candidate: &str, name: &str) -> bool {
-    let mut bytes = candidate.bytes();
-    let decoded: Vec<u8> = std::iter::from_fn(|| {
-        Some(match bytes.next()? {
-            b'%' => {
-                let rest = bytes.clone();
-                let digit = |byte: u8| {
-                    char::from(byte)
-                        .to_digit(16)
-                        .and_then(|digit| u8::try_from(digit).ok())
-                };
-                match (bytes.next().and_then(digit), bytes.next().and_then(digit)) {
-                    (Some(high), Some(low)) => high << 4 | low,
-                    _ => {
-                        bytes = rest;
-                        b'%'
-                    }
-                }
-            }
-            byte => byte,
-        })
-    })
-    .collect();
-    decoded == name.as_bytes()
 }
 
 #[cfg(test)]
@@ -251,6 +287,7 @@ mod tests {
             ),
             (&[("cookie", b"aid=abc")], Err(Reason::MissingToken)),
             (&[("cookie", b"id=\xff")], Err(Reason::MalformedToken)),
+            (&[("cookie", b"name=Jos\xe9; id=abc")], Ok(("abc".into(), 2))),
             (&[("x-amz", b"jwt abc")], Ok(("abc".into(), 3))),
             (&[("x-amz", b"Bearer abc")], Err(Reason::MissingToken)),
             (&[("authorization", b"Bearer abc")], Err(Reason::MissingToken)),
@@ -272,6 +309,39 @@ mod tests {
             ),
         ] {
             assert_eq!(token(fields, &sources), expected, "{fields:?}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_token_under_a_name_that_some_backends_take_for_the_configured_one_is_ambiguous() {
+        let sources = sources(json!([{"header": "x-token"}, {"query": "access_token"}, {"cookie": "id"}]));
+        for field in [
+            (":path", &b"/p?Access_Token=x"[..]),
+            (":path", b"/p?a=1;access_token=x"),
+            (":path", b"/p?access.token=x"),
+            (":path", b"/p?+access-token=x"),
+            (":path", b"/p?access_token[]=x"),
+            (":path", b"/p?access_token%00y=x"),
+            ("cookie", b"a=b, id=x"),
+            ("cookie", b"ID=x"),
+            ("cookie", b"i%64=x"),
+        ] {
+            assert_eq!(
+                token(&[("x-token", b"abc"), field], &sources),
+                Err(Reason::AmbiguousToken),
+                "{field:?}"
+            );
+        }
+        for field in [
+            (":path", &b"/p?myaccess_token=x"[..]),
+            (":path", b"/p?access_token2=x"),
+            ("cookie", b"idx=x; xid=y; a=id"),
+        ] {
+            assert_eq!(
+                token(&[("x-token", b"abc"), field], &sources),
+                Ok(("abc".into(), 0)),
+                "{field:?}"
+            );
         }
     }
 

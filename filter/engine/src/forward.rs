@@ -4,7 +4,7 @@
 use crate::{
     claims::{ClaimPath, Claims, Format},
     config::{ClaimToHeaderConfig, ConfigError},
-    credential::{is_parameter, Source, AUTHORIZATION, COOKIE},
+    credential::{is_spelling_of, split_cookies, split_pair, split_query, Source, AUTHORIZATION, COOKIE},
     Headers,
 };
 
@@ -133,55 +133,45 @@ impl Stripped {
     }
 
     fn strip_cookies(&mut self, headers: Headers<'_>, names: &[&str]) {
-        let fields: Vec<&[u8]> = headers.all(COOKIE).collect();
-        let is_one = |pair: &str| {
-            let name = pair.split_once('=').map_or(pair, |(name, _)| name).trim();
-            names.contains(&name)
-        };
-        let texts: Option<Vec<&str>> = fields
-            .iter()
-            .map(|field| std::str::from_utf8(field).ok())
-            .collect();
-        let Some(texts) = texts else {
-            // Bytes that are no text may hide the cookie from us and not from the backend.
-            return self.remove.push(COOKIE.to_owned());
-        };
-        if !texts.iter().flat_map(|text| text.split(';')).any(is_one) {
+        let is_one = |pair: &[u8]| names.iter().any(|name| is_spelling_of(split_pair(pair).0, name));
+        if !headers.all(COOKIE).flat_map(split_cookies).any(is_one) {
             return;
         }
-        let kept: Vec<&str> = texts
-            .iter()
-            .flat_map(|text| text.split(';'))
-            .filter(|pair| !is_one(pair))
-            .map(str::trim)
-            .collect();
-        if kept.is_empty() {
-            self.remove.push(COOKIE.to_owned());
-        } else {
-            self.set.push((COOKIE.to_owned(), kept.join("; ")));
+        let others = headers
+            .all(COOKIE)
+            .flat_map(|field| field.split(|byte| *byte == b';'))
+            .filter(|pair| !split_cookies(pair).any(is_one))
+            .map(<[u8]>::trim_ascii)
+            .filter(|pair| !pair.is_empty());
+        let kept: Vec<&[u8]> = others.collect();
+        match String::from_utf8(kept.join(&b"; "[..])) {
+            Ok(cookies) if !cookies.is_empty() => self.set.push((COOKIE.to_owned(), cookies)),
+            // Nothing is left, or what cannot be written as text.
+            _ => self.remove.push(COOKIE.to_owned()),
         }
     }
 
     fn strip_parameters(&mut self, headers: Headers<'_>, names: &[&str]) {
-        let Some((path, query)) = headers
+        let target = headers
             .only_text(":path")
-            .and_then(|target| target.split_once('?'))
-        else {
+            .and_then(|target| target.split_once('?'));
+        let Some((path, query)) = target else {
             return;
         };
-        let is_one = |pair: &&str| {
-            let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
-            names.iter().any(|own| is_parameter(name, own))
-        };
-        if query.split('&').any(|pair| is_one(&pair)) {
-            let kept: Vec<&str> = query.split('&').filter(|pair| !is_one(pair)).collect();
-            let target = if kept.is_empty() {
-                path.to_owned()
-            } else {
-                format!("{path}?{}", kept.join("&"))
-            };
-            self.set.push((":path".to_owned(), target));
+        let is_one = |pair: &[u8]| names.iter().any(|name| is_spelling_of(split_pair(pair).0, name));
+        if !split_query(query.as_bytes()).any(is_one) {
+            return;
         }
+        let others = query
+            .split('&')
+            .filter(|pair| !split_query(pair.as_bytes()).any(is_one));
+        let kept: Vec<&str> = others.collect();
+        let target = if kept.is_empty() {
+            path.to_owned()
+        } else {
+            format!("{path}?{}", kept.join("&"))
+        };
+        self.set.push((":path".to_owned(), target));
     }
 }
 
@@ -275,6 +265,11 @@ mod tests {
             (&[("cookie", b"id=abc")], json!(["cookie"])),
             (&[("cookie", b"a=b;\xff;id=abc")], json!(["cookie"])),
             (&[("cookie", b"a=b")], json!([])),
+            (
+                &[(":path", b"/p?ACCESS_TOKEN=x&a=1;access.token=y&b=2")],
+                json!([[":path", "/p?b=2"]]),
+            ),
+            (&[("cookie", b"a=b, ID=x; c=d")], json!([["cookie", "c=d"]])),
         ] {
             let headers: Vec<(&[u8], &[u8])> = fields
                 .iter()

@@ -18,7 +18,7 @@ use remote::Remote;
 const REFRESH: Duration = Duration::from_secs(300);
 /// The bounds of what an answer may say.
 const REFRESH_FLOOR: Duration = Duration::from_secs(60);
-const REFRESH_CEILING: Duration = Duration::from_secs(24 * 3600);
+const REFRESH_CEILING: Duration = Duration::from_secs(12 * 3600);
 /// How long keys are used while the provider cannot be reached.
 const MAX_STALE: Duration = Duration::from_secs(24 * 3600);
 /// The first wait after a failed fetch; it doubles with each further one.
@@ -227,6 +227,7 @@ impl KeySource {
 
     /// The fetch to start now, if one is due. It counts as under way from here on.
     pub(crate) fn start_fetch(&mut self, id: KeySourceId, now: UnixMillis) -> Option<Fetch> {
+        self.notice_clock(now);
         if self.in_flight(now) || !self.due(now) {
             return None;
         }
@@ -279,6 +280,13 @@ impl KeySource {
         progress
     }
 
+    /// Takes keys in the place of those that would be fetched, for good.
+    pub(crate) fn fix(&mut self, set: &[u8]) -> Result<(), FetchError> {
+        self.keys = Some(KeySet::parse(set).map_err(unusable)?);
+        self.remote = None;
+        Ok(())
+    }
+
     /// Takes keys that another worker has fetched, unless they are no newer than those that are here.
     pub(crate) fn share(
         &mut self,
@@ -308,9 +316,9 @@ impl KeySource {
             let said = fetched.cache_control.and_then(max_age);
             said.map_or(REFRESH, |age| age.clamp(REFRESH_FLOOR, REFRESH_CEILING))
         });
-        // Whatever was said: keys that reach their ceiling before they are fetched again would be an outage of our
-        // own making.
-        let age = age.min(self.max_stale);
+        // Keys that reach their ceiling before they are fetched again would be an outage of our own making; half of it is left
+        // for an outage of the provider's.
+        let age = age.min(self.max_stale / 2);
         self.failures = 0;
         self.fetched_at = at;
         self.next_attempt = at.saturating_add(ahead_of(age, now));
@@ -324,9 +332,18 @@ impl KeySource {
     }
 
     fn due(&self, now: UnixMillis) -> bool {
-        // What was done in the future was done before the clock was set back.
-        let clock_went_back = self.fetched_at > now || self.last_attempt.is_some_and(|last| last > now);
-        self.remote.is_some() && (self.next_attempt <= now || clock_went_back)
+        self.remote.is_some() && self.next_attempt <= now
+    }
+
+    /// What was done in the future was done before the clock was set back: it counts as done now, and the keys are fetched
+    /// again.
+    fn notice_clock(&mut self, now: UnixMillis) {
+        let ahead = self.fetched_at > now || self.last_attempt.is_some_and(|last| last > now);
+        if ahead {
+            self.fetched_at = self.fetched_at.min(now);
+            self.last_attempt = self.last_attempt.map(|last| last.min(now));
+            self.next_attempt = now;
+        }
     }
 
     /// An answer that never came stops counting as under way, so that a lost callback cannot stop fetching for good.

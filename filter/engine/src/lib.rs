@@ -59,4 +59,5 @@ pub use lint::warnings;
 pub use reason::Reason;
 pub use request::{Headers, Peer, Request};
 pub use signature::{HostCrypto, HostHash};
+pub use strict_json::parse as parse_json;
 pub use time::UnixMillis;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::config::{Config, ConfigError, JwksConfig, RoleConfig, RuleConfig};
+use crate::config::{Config, ConfigError, JwksConfig, Mode, RoleConfig, RuleConfig};
 
 /// What somebody should look at in a configuration that compiles. Each names its JSON path, as an error does.
 pub fn warnings(configuration: &[u8]) -> Result<Vec<ConfigError>, ConfigError> {
@@ -19,6 +19,9 @@ pub fn warnings(configuration: &[u8]) -> Result<Vec<ConfigError>, ConfigError> {
             "roles",
             "there are none: nothing but public paths will pass",
         ));
+    }
+    if config.mode == Mode::Shadow {
+        warnings.push(ConfigError::at("mode", "nothing is refused"));
     }
     for (place, rule) in config.public.iter().enumerate() {
         if is_everything(rule) {
@@ -112,6 +115,10 @@ mod tests {
         for (config, expected) in [
             (json!({"providers": [fetched], "roles": [narrow]}), vec![]),
             (json!({"providers": [fetched]}), vec!["roles"]),
+            (
+                json!({"providers": [fetched], "roles": [narrow], "mode": "shadow"}),
+                vec!["mode"],
+            ),
             (
                 json!({"providers": [provider(json!({"uri": "http://idp.example/k", "cluster": "idp"}))], "roles": [narrow]}),
                 vec!["providers[0].jwks.uri"],

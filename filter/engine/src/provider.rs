@@ -14,7 +14,7 @@ use crate::{
     time::UnixMillis,
     Reason,
 };
-use preset::{has_groups_overage, is_guid, ENTRA_ISSUERS, TENANT};
+use preset::{has_groups_overage, is_guid, is_key_issuer_of, ENTRA_ISSUERS, TENANT};
 
 const DEFAULT_CLOCK_SKEW_SECONDS: f64 = 30.0;
 const MAX_CLOCK_SKEW_SECONDS: f64 = 300.0;
@@ -135,16 +135,17 @@ impl Provider {
         self.algorithms.contains(&algorithm)
     }
 
-    /// Whether a key of the provider's set speaks for the token's issuer. Entra's sets hold keys of issuers that are
-    /// others than the tenant's; v1 and v2 tokens of one tenant share theirs.
+    /// Whether a key of the provider's set speaks for the token's tenant: Entra's sets hold keys of other tenants.
     pub(crate) fn allows_key_of(&self, key: &Key, claims: &Claims) -> bool {
         match (self.preset, &key.issuer) {
             (Preset::Entra, Some(issuer)) => {
                 claims.get("tid").and_then(Value::as_str).is_some_and(|tenant| {
-                    let speaks_for = issuer.replace(TENANT, tenant);
-                    self.issuers
-                        .iter()
-                        .any(|own| own.replace(TENANT, tenant) == speaks_for)
+                    let named = issuer.replace(TENANT, tenant);
+                    is_key_issuer_of(tenant, issuer)
+                        || self
+                            .issuers
+                            .iter()
+                            .any(|own| own.replace(TENANT, tenant) == named)
                 })
             }
             _ => true,

@@ -13,7 +13,7 @@ const MAX_DEPTH: usize = 16;
 ///
 /// Refused, besides what is not JSON: an object with a repeated name, nesting beyond 16 levels, a number that is not
 /// finite as an IEEE 754 double, anything after the value.
-pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
+pub fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = Strict { depth: 0 }.deserialize(&mut deserializer)?;
     deserializer.end()?;

@@ -73,6 +73,10 @@ impl Engine {
         match self.allow(request, now, steps) {
             Ok(allowed) => Decision::Allow(allowed),
             Err(Stop::Deny(reason, caller)) => self.deny(request, reason, caller, steps),
+            // Nothing is held up for the sake of a decision that changes nothing.
+            Err(Stop::Wait) if self.mode == Mode::Shadow => {
+                self.deny(request, Reason::KeysUnavailable, None, steps)
+            }
             Err(Stop::Wait) => Decision::Wait,
         }
     }
@@ -104,9 +108,11 @@ impl Engine {
 
     /// What passes without anybody knowing whose it is.
     fn anonymous(&self, request: &Request<'_>, reason: Reason) -> Allowed {
-        let Stripped { remove, mut set } =
-            self.forwarding
-                .strip(request.headers, &self.token_sources, Keep::Nothing);
+        let keep = match self.mode {
+            Mode::Enforce => Keep::Nothing,
+            Mode::Shadow => Keep::All,
+        };
+        let Stripped { remove, mut set } = self.forwarding.strip(request.headers, &self.token_sources, keep);
         set.push((PUBLIC_HEADER.to_owned(), "true".to_owned()));
         Allowed {
             reason,
@@ -150,6 +156,7 @@ impl Engine {
         };
         let provider = self.providers.get(caller.provider);
         let keep = match self.token_sources.get(place) {
+            _ if self.mode == Mode::Shadow => Keep::All,
             Some(source) if provider.is_some_and(|provider| provider.forward) => Keep::Only(source),
             _ => Keep::Nothing,
         };

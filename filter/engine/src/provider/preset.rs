@@ -16,6 +16,23 @@ pub(super) const ENTRA_ISSUERS: [&str; 2] = [
     "https://login.microsoftonline.com/{tenantid}/v2.0",
 ];
 
+/// The issuers that the keys of Entra's clouds name. Keys of v1 tokens name the issuer of v2 tokens.
+const ENTRA_KEY_ISSUERS: [&str; 5] = [
+    "https://sts.windows.net/{tenantid}/",
+    "https://login.microsoftonline.com/{tenantid}/v2.0",
+    "https://login.microsoftonline.us/{tenantid}/v2.0",
+    "https://sts.chinacloudapi.cn/{tenantid}/",
+    "https://login.partner.microsoftonline.cn/{tenantid}/v2.0",
+];
+
+/// Whether a key that names this issuer speaks for the tenant.
+pub(super) fn is_key_issuer_of(tenant: &str, issuer: &str) -> bool {
+    let named = issuer.replace(TENANT, tenant);
+    ENTRA_KEY_ISSUERS
+        .iter()
+        .any(|known| known.replace(TENANT, tenant) == named)
+}
+
 impl Preset {
     pub(super) fn default_algorithms(self) -> Vec<Algorithm> {
         match self {

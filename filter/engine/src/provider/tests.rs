@@ -292,7 +292,9 @@ fn a_key_of_entra_speaks_for_its_issuer_alone() {
             json!(format!("https://login.microsoftonline.com/{OTHER_TENANT}/v2.0")),
             false,
         ),
-        (json!("https://login.microsoftonline.us/{tenantid}/v2.0"), false),
+        (json!("https://login.microsoftonline.us/{tenantid}/v2.0"), true),
+        (json!("https://login.example/{tenantid}/v2.0"), false),
+        (json!("https://sts.windows.net/{tenantid}"), false),
         (json!(""), false),
     ] {
         let provider = provider(entra()).unwrap();
