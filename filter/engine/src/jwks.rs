@@ -1,6 +1,7 @@
 //! Key sets (RFC 7517): which keys a provider has, and which of them a token is to be verified with.
 
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::{value::RawValue, Map, Value};
 use thiserror::Error;
 
 use crate::{
@@ -36,11 +37,18 @@ impl KeySet {
     /// Reads a JWK set. A key that is not usable here (another type, for encryption, too short, malformed) does not
     /// spoil the others.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, KeySetError> {
+        #[derive(Deserialize)]
+        struct Set<'t> {
+            #[serde(borrow)]
+            keys: Vec<&'t RawValue>,
+        }
+
         if text.len() > MAX_SET_BYTES {
             return Err(KeySetError::TooLarge);
         }
-        let set = strict_json::parse(text).map_err(|_| KeySetError::Malformed)?;
-        Self::from_value(&set)
+        let set: Set<'_> = serde_json::from_slice(text).map_err(|_| KeySetError::Malformed)?;
+        let read = |key: &&RawValue| strict_json::parse(key.get().as_bytes()).ok();
+        Self::of(set.keys.len(), set.keys.iter().filter_map(read))
     }
 
     /// As [`KeySet::parse`], from JSON that is parsed already.
@@ -49,14 +57,14 @@ impl KeySet {
             .get("keys")
             .and_then(Value::as_array)
             .ok_or(KeySetError::Malformed)?;
-        if listed.len() > MAX_KEYS {
+        Self::of(listed.len(), listed.iter().cloned())
+    }
+
+    fn of(number: usize, keys: impl Iterator<Item = Value>) -> Result<Self, KeySetError> {
+        if number > MAX_KEYS {
             return Err(KeySetError::TooManyKeys);
         }
-        let keys: Vec<Key> = listed
-            .iter()
-            .filter_map(Value::as_object)
-            .filter_map(Key::from_jwk)
-            .collect();
+        let keys: Vec<Key> = keys.filter_map(|key| Key::from_jwk(key.as_object()?)).collect();
         if keys.is_empty() {
             return Err(KeySetError::NoUsableKey);
         }
@@ -266,6 +274,18 @@ mod tests {
             set(json!([secret])).unwrap().without_secrets(),
             Err(KeySetError::NoUsableKey)
         );
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_key_that_cannot_be_read_strictly_does_not_spoil_the_others_either() {
+        let good = rsa(Some("good"), json!({}));
+        for bad in [
+            r#"{"kty":"RSA","kty":"RSA"}"#.to_owned(),
+            "[".repeat(20) + &"]".repeat(20),
+        ] {
+            let set = KeySet::parse(format!(r#"{{"x":1,"keys":[{bad},{good}]}}"#).as_bytes()).unwrap();
+            assert!(set.select(Some("good"), Algorithm::Rs256).is_ok(), "{bad}");
+        }
     }
 
     #[wasm_bindgen_test(unsupported = test)]
