@@ -7,7 +7,7 @@ export ENVOY_BIN
 # One set of flags for everything that is built natively, so that everything is built once.
 BUILD := --locked --workspace --all-features
 
-.PHONY: demo test tools-demo check test-native test-wasm fuzz wasm tools clean
+.PHONY: demo test tools-demo check test-native test-wasm docs fuzz wasm tools clean
 
 ## demo: start everything on this machine and walk the tour; ARGS=--once ends after it
 demo: tools-demo
@@ -29,6 +29,10 @@ test-wasm:
 	PATH="$$PATH:$(TOOLS)/venv/bin" \
 	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER="$$(tools/setup --wasm-test-runner)" \
 	tools/cargo-wasm test --locked --release -p isthmus-engine --target-dir target/wasm
+
+## docs: write docs/configuration.md anew, from the schema
+docs:
+	UPDATE_DOCS=1 cargo test --quiet $(BUILD) --test command reference
 
 ## fuzz: every fuzz target, for SECONDS each (600)
 fuzz:

@@ -111,6 +111,7 @@ pub(crate) enum CryptoMode {
 pub(crate) struct ProviderConfig {
     /// The name by which roles, audit events and metrics speak of it.
     pub(crate) name: String,
+    /// What is known of the identity system that issues its tokens.
     pub(crate) preset: Preset,
     /// The exact `iss` of its tokens. `entra` derives it from `tenants`; there, a sovereign cloud's may be given, with
     /// `{tenantid}` in the place of the tenant.
@@ -122,6 +123,7 @@ pub(crate) struct ProviderConfig {
     pub(crate) audiences: Vec<String>,
     /// The signature algorithms that are taken; RS256 alone where nothing is said (`aws-sts`: RS256 and ES384).
     pub(crate) algorithms: Option<Vec<Algorithm>>,
+    /// Where its keys come from.
     pub(crate) jwks: JwksConfig,
     /// Where its tokens may lie in a request; the `Authorization` header with `Bearer` where nothing is said.
     pub(crate) token_from: Option<Vec<SourceConfig>>,
@@ -198,7 +200,9 @@ pub(crate) struct SourceConfig {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct RequireConfig {
+    /// The claim.
     pub(crate) claim: ClaimPath,
+    /// The values of which it must be or contain one.
     pub(crate) any: Option<Vec<String>>,
 }
 
@@ -207,9 +211,11 @@ pub(crate) struct RequireConfig {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct ClaimToHeaderConfig {
+    /// The claim.
     pub(crate) claim: ClaimPath,
     /// The header's name, in lower case.
     pub(crate) header: String,
+    /// How it is written; `plain` where nothing is said.
     #[serde(default)]
     pub(crate) format: Format,
 }
@@ -219,6 +225,7 @@ pub(crate) struct ClaimToHeaderConfig {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct RoleConfig {
+    /// The name by which headers, audit events and metrics speak of it.
     pub(crate) name: String,
     /// The name of the Azure credential that its requests get.
     pub(crate) credential: Option<String>,
@@ -236,9 +243,11 @@ pub(crate) struct RoleConfig {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct HolderConfig {
+    /// The provider's name.
     pub(crate) provider: String,
     /// A claim that is or contains one of the values `any`.
     pub(crate) claim: Option<ClaimPath>,
+    /// The values of which the claim must be or contain one.
     pub(crate) any: Option<Vec<String>>,
     /// The ARNs of which the caller's must be one. `*` stands for any signs but `:` and `/`.
     pub(crate) arns: Option<Vec<String>>,
@@ -251,10 +260,12 @@ pub(crate) struct HolderConfig {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct RuleConfig {
+    /// Methods in upper case, or `*`.
     pub(crate) methods: Vec<String>,
     /// The hosts that it speaks of, in lower case and without ports; `*.example.org` for all below. Any host where
     /// nothing is said.
     pub(crate) hosts: Option<Vec<String>>,
+    /// Path patterns, decoded and without a query.
     pub(crate) paths: Vec<String>,
 }
 

@@ -1,5 +1,8 @@
 //! The command as a user runs it: what it reads, what it writes, and how it ends.
 
+mod example;
+mod reference;
+
 use std::{
     fs,
     io::Write as _,
