@@ -1,7 +1,5 @@
 //! docs/roles.md: the worked example is compiled, and decides as it says.
 
-use std::path::Path;
-
 use isthmus_cases::{jwks, TokenSpec, ISSUER};
 use serde_json::{json, Value};
 

@@ -1,5 +1,5 @@
-//! The seeds of the fuzz targets, each put through everything that its target asserts (`fuzz/src`): what was a finding once is
-//! one on a stable compiler too.
+//! The seeds of the fuzz targets, each put through everything that its target asserts (`fuzz/src`): what was a
+//! finding once is one on a stable compiler too.
 
 #![cfg(not(target_arch = "wasm32"))]
 

@@ -6,8 +6,8 @@ use proptest::{collection, prelude::*, sample};
 
 use super::{slot, TokenCache};
 
-/// Few enough for a sequence to meet each several times. Those of one row end alike and fight for one slot; the last row is too
-/// short for one, or just long enough.
+/// Few enough for a sequence to meet each several times. Those of one row end alike and fight for one slot; the last
+/// row is too short for one, or just long enough.
 const TOKENS: [&str; 16] = [
     "a.a.0123456789abcdef",
     "a.b.0123456789abcdef",
