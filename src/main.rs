@@ -9,7 +9,7 @@ mod lines;
 mod schema;
 mod verify;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -23,13 +23,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Compile a filter configuration, and say what is wrong with it or wider than it need be.
-    ///
-    /// Exit status: 0 good, 1 good with warnings, 2 wrong or not to be read.
-    Check {
-        /// The filter's configuration, JSON.
-        config: PathBuf,
-    },
+    Check(check::Options),
     Explain(explain::Options),
     Verify(verify::Options),
     /// Print the JSON Schema of a configuration.
@@ -45,7 +39,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Check { config } => check::run(&config),
+        Command::Check(options) => check::run(&options),
         Command::Explain(options) => explain::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Schema { of } => schema::run(of),

@@ -282,6 +282,30 @@ fn check_tells_good_from_wide_from_wrong() {
 }
 
 #[test]
+fn check_names_credentials_that_no_route_of_envoy_serves() {
+    let files = Files::new();
+    let bridge = concat!(env!("CARGO_MANIFEST_DIR"), "/envoy/bridge.yaml");
+    let shipped = isthmus_local_cloud::stack::config::shipped_filter_config().expect("bridge.yaml");
+    let mut other = shipped.clone();
+    other["roles"][1]["credential"] = json!("azure/nobody");
+    for (config, code, said) in [(shipped, 0, "good"), (other, 1, "roles[1].credential: no route")] {
+        let file = files.write("filter.json", &config);
+        let output = isthmus(&["check", path(&file), "--envoy", bridge], "");
+        let all = text(&[output.stdout, output.stderr].concat());
+        assert_eq!(output.status.code(), Some(code), "{all}");
+        assert!(all.contains(said), "{said:?} is not in {all}");
+    }
+    let file = files.write("filter.json", filter_config());
+    let junk = files.write("envoy.yaml", "a: [");
+    assert_eq!(
+        isthmus(&["check", path(&file), "--envoy", path(&junk)], "")
+            .status
+            .code(),
+        Some(2)
+    );
+}
+
+#[test]
 fn the_schema_takes_what_the_compiler_takes_and_refuses_unknown_fields() {
     let output = isthmus(&["schema", "filter"], "");
     let schema: Value = serde_json::from_slice(&output.stdout).expect("JSON");

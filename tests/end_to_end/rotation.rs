@@ -20,8 +20,8 @@ async fn traffic_until(stack: &Stack, what: &str, mut done: impl AsyncFnMut() ->
     let end = tokio::time::Instant::now() + DEADLINE * 2;
     let mut sent = 0;
     while !done().await {
-        for token in [&reader, &operator] {
-            let status = get(stack, "/metrics/cpu", token).await;
+        for (path, token) in [("/metrics/cpu", &reader), ("/storage/orders", &operator)] {
+            let status = get(stack, path, token).await;
             if status != 200 {
                 panic!(
                     "request {sent} until {what}: {status}\n{}",

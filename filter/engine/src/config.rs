@@ -256,7 +256,7 @@ pub(crate) struct HolderConfig {
 }
 
 /// Methods (`*`: any), hosts and path patterns (`*`: one segment, `**` at the end: everything below).
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct RuleConfig {

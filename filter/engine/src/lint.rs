@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::config::{Config, ConfigError, JwksConfig, Mode, RoleConfig, RuleConfig};
+use crate::{
+    config::{compile_each, Config, ConfigError, JwksConfig, Mode, RoleConfig, RuleConfig},
+    rule::Rule,
+};
 
 /// What somebody should look at in a configuration that compiles. Each names its JSON path, as an error does.
 pub fn warnings(configuration: &[u8]) -> Result<Vec<ConfigError>, ConfigError> {
@@ -14,6 +17,7 @@ pub fn warnings(configuration: &[u8]) -> Result<Vec<ConfigError>, ConfigError> {
     for (place, role) in config.roles.iter().enumerate() {
         look_at_role(role, &format!("roles[{place}]"), &mut warnings);
     }
+    look_at_containment(&config.roles, &mut warnings)?;
     if config.roles.is_empty() {
         warnings.push(ConfigError::at(
             "roles",
@@ -85,6 +89,52 @@ fn look_at_role(role: &RoleConfig, at: &str, warnings: &mut Vec<ConfigError>) {
     }
 }
 
+/// Rules that never decide, and roles that may do all that another one may: requests then run under the one that comes first,
+/// and whoever reads the configuration takes them for two.
+fn look_at_containment(roles: &[RoleConfig], warnings: &mut Vec<ConfigError>) -> Result<(), ConfigError> {
+    let mut compiled: Vec<(&RoleConfig, Vec<Rule>, Vec<Rule>)> = Vec::new();
+    for (place, role) in roles.iter().enumerate() {
+        let rules = |rules: &[RuleConfig], field: &str| {
+            compile_each(rules.to_vec(), &format!("roles[{place}].{field}"), Rule::compile)
+        };
+        compiled.push((role, rules(&role.allow, "allow")?, rules(&role.deny, "deny")?));
+    }
+    for (place, (role, allow, deny)) in compiled.iter().enumerate() {
+        for (number, rule) in allow.iter().enumerate() {
+            let at = format!("roles[{place}].allow[{number}]");
+            if let Some(denied) = deny.iter().position(|deny| deny.contains(rule)) {
+                warnings.push(ConfigError::at(
+                    at,
+                    format_args!("never allows anything: deny[{denied}] covers all of it"),
+                ));
+            } else if let Some(earlier) = allow.iter().take(number).position(|wider| wider.contains(rule)) {
+                warnings.push(ConfigError::at(
+                    at,
+                    format_args!("never decides: allow[{earlier}] covers all of it"),
+                ));
+            }
+        }
+        let contains = |other: &[Rule]| {
+            !other.is_empty()
+                && other
+                    .iter()
+                    .all(|rule| allow.iter().any(|wider| wider.contains(rule)))
+        };
+        for (other_place, (other, other_allow, _)) in compiled.iter().enumerate() {
+            if other_place != place && deny.is_empty() && contains(other_allow) {
+                let first = if place < other_place {
+                    " and comes before it"
+                } else {
+                    ""
+                };
+                let problem = format!("{:?} may do all that {:?} may{first}", role.name, other.name);
+                warnings.push(ConfigError::at(format_args!("roles[{place}].allow"), problem));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn is_everything(rule: &RuleConfig) -> bool {
     rule.methods.iter().any(|method| method == "*") && rule.paths.iter().any(|path| path == "/**")
 }
@@ -137,6 +187,60 @@ mod tests {
             ),
         ] {
             assert_eq!(paths(config.clone()), expected, "{config}");
+        }
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn rules_that_never_decide_and_roles_within_others_are_named() {
+        let role = |name: &str, allow: Value, deny: Value| json!({"name": name, "holders": [{"provider": "idp"}], "allow": allow, "deny": deny});
+        let rule = |methods: Value, paths: Value| json!({"methods": methods, "paths": paths});
+        let read = rule(json!(["GET"]), json!(["/a/**"]));
+        let write = rule(json!(["GET", "PUT"]), json!(["/a/**", "/b"]));
+        let other = rule(json!(["GET"]), json!(["/c"]));
+        for (roles, expected) in [
+            (
+                json!([
+                    role("r", json!([read]), json!([])),
+                    role("w", json!([other]), json!([]))
+                ]),
+                vec![],
+            ),
+            (
+                json!([
+                    role("r", json!([read]), json!([])),
+                    role("w", json!([write]), json!([]))
+                ]),
+                vec!["roles[1].allow: \"w\" may do all that \"r\" may"],
+            ),
+            (
+                json!([
+                    role("w", json!([write]), json!([])),
+                    role("r", json!([read]), json!([]))
+                ]),
+                vec!["roles[0].allow: \"w\" may do all that \"r\" may and comes before it"],
+            ),
+            (
+                json!([role("w", json!([write, read, other]), json!([]))]),
+                vec!["roles[0].allow[1]: never decides: allow[0] covers all of it"],
+            ),
+            (
+                json!([role("w", json!([other, read]), json!([other, write]))]),
+                vec![
+                    "roles[0].allow[0]: never allows anything: deny[0] covers all of it",
+                    "roles[0].allow[1]: never allows anything: deny[1] covers all of it",
+                ],
+            ),
+        ] {
+            let config = json!({
+                "providers": [{
+                    "name": "idp", "preset": "oidc", "issuer": "i", "audiences": ["a"],
+                    "jwks": {"uri": "https://idp.example/k", "cluster": "idp"},
+                }],
+                "roles": roles,
+            });
+            let warnings = warnings(config.to_string().as_bytes()).unwrap();
+            let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+            assert_eq!(warnings, expected, "{roles}");
         }
     }
 }

@@ -144,6 +144,21 @@ impl PathPattern {
         }
     }
 
+    /// Whether this pattern covers every path that the other one covers.
+    pub(crate) fn contains(&self, other: &Self) -> bool {
+        let long_enough = match (self.open_ended, other.open_ended) {
+            (true, _) => other.segments.len() >= self.segments.len(),
+            (false, true) => false,
+            (false, false) => other.segments.len() == self.segments.len(),
+        };
+        let covers = |(own, other): (&Segment, &Segment)| match (own, other) {
+            (Segment::Any, Segment::Literal(literal)) => !literal.is_empty(),
+            (Segment::Any, Segment::Any) => true,
+            (own, other) => own == other,
+        };
+        long_enough && self.segments.iter().zip(&other.segments).all(covers)
+    }
+
     /// Whether this pattern covers `path`.
     pub(crate) fn matches(&self, path: &NormalPath) -> bool {
         let fixed = self.segments.len();
@@ -281,5 +296,36 @@ mod tests {
             assert!(!folded("/admin", path), "{path}");
         }
         assert!(folded("/a/*/c", "/A/b;/C."));
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_pattern_contains_what_covers_no_more() {
+        let contains = |outer: &str, inner: &str| {
+            PathPattern::parse(outer)
+                .unwrap()
+                .contains(&PathPattern::parse(inner).unwrap())
+        };
+        for (outer, inner) in [
+            ("/**", "/a/*/b"),
+            ("/**", "/**"),
+            ("/a/**", "/a"),
+            ("/a/**", "/a/b/**"),
+            ("/a/*", "/a/b"),
+            ("/*/b", "/*/b"),
+            ("/a", "/a"),
+        ] {
+            assert!(contains(outer, inner), "{outer} {inner}");
+        }
+        for (outer, inner) in [
+            ("/a/**", "/**"),
+            ("/a/**", "/b"),
+            ("/a/*", "/a/**"),
+            ("/a/*", "/a/"),
+            ("/a/b", "/a/*"),
+            ("/a", "/a/**"),
+            ("/a/b/**", "/a/**"),
+        ] {
+            assert!(!contains(outer, inner), "{outer} {inner}");
+        }
     }
 }

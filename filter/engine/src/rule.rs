@@ -108,6 +108,24 @@ impl Rule {
         self
     }
 
+    /// Whether the rule covers every request that the other one covers.
+    pub(crate) fn contains(&self, other: &Self) -> bool {
+        let methods = match (&self.methods, &other.methods) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(own), Some(others)) => others.iter().all(|method| own.contains(method)),
+        };
+        let hosts = match (&self.hosts, &other.hosts) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(own), Some(others)) => others
+                .iter()
+                .all(|host| own.iter().any(|wider| wider.contains(host))),
+        };
+        let covered = |path: &PathPattern| self.paths.iter().any(|wider| wider.contains(path));
+        methods && hosts && other.paths.iter().all(covered)
+    }
+
     /// Whether the rule speaks of this request. Methods are case-sensitive (RFC 9110, section 9.1).
     pub(crate) fn covers(&self, target: &Target<'_>) -> bool {
         let named = |methods: &Vec<String>| methods.iter().any(|own| own == target.method);
@@ -139,6 +157,14 @@ impl HostPattern {
             Some(below) => Self::Below(below.to_owned()),
             None => Self::Exact(text),
         })
+    }
+
+    fn contains(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::Exact(name)) => self.matches(name),
+            (Self::Below(suffix), Self::Below(other)) => other.ends_with(suffix.as_str()),
+            (Self::Exact(_), Self::Below(_)) => false,
+        }
     }
 
     fn matches(&self, host: &str) -> bool {
@@ -191,6 +217,39 @@ mod tests {
         }
         let v6 = rule(json!({"methods": ["*"], "hosts": ["[::1]"], "paths": ["/**"]})).unwrap();
         assert!(v6.covers(&target("X", "[::1]:8443", "/")));
+    }
+
+    #[wasm_bindgen_test(unsupported = test)]
+    fn a_rule_contains_what_covers_no_more() {
+        let wide = json!({"methods": ["GET", "PUT"], "hosts": ["*.example"], "paths": ["/a/**", "/b"]});
+        for (narrow, contained) in [
+            (wide.clone(), true),
+            (
+                json!({"methods": ["GET"], "hosts": ["x.example", "*.y.example"], "paths": ["/a/1", "/b"]}),
+                true,
+            ),
+            (
+                json!({"methods": ["*"], "hosts": ["x.example"], "paths": ["/b"]}),
+                false,
+            ),
+            (json!({"methods": ["GET"], "paths": ["/b"]}), false),
+            (
+                json!({"methods": ["GET"], "hosts": ["example"], "paths": ["/b"]}),
+                false,
+            ),
+            (
+                json!({"methods": ["GET"], "hosts": ["x.example"], "paths": ["/b", "/c"]}),
+                false,
+            ),
+        ] {
+            assert_eq!(
+                rule(wide.clone())
+                    .unwrap()
+                    .contains(&rule(narrow.clone()).unwrap()),
+                contained,
+                "{narrow}"
+            );
+        }
     }
 
     #[wasm_bindgen_test(unsupported = test)]
