@@ -46,6 +46,10 @@ impl KeySet {
         if text.len() > MAX_SET_BYTES {
             return Err(KeySetError::TooLarge);
         }
+        // serde would read the fields out of an array too.
+        if text.trim_ascii_start().first() != Some(&b'{') {
+            return Err(KeySetError::Malformed);
+        }
         let set: Set<'_> = serde_json::from_slice(text).map_err(|_| KeySetError::Malformed)?;
         let read = |key: &&RawValue| strict_json::parse(key.get().as_bytes()).ok();
         Self::of(set.keys.len(), set.keys.iter().filter_map(read))
@@ -297,6 +301,7 @@ mod tests {
             r#"{"keys":{}}"#,
             "<html>",
             r#"{"keys":[],"keys":[]}"#,
+            r#"[[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]]"#,
         ] {
             assert_eq!(
                 KeySet::parse(text.as_bytes()),

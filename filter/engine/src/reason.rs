@@ -37,7 +37,7 @@ reasons! {
 
     /// The path can be read in more than one way (encoded slash, dot segment, double encoding, NUL …).
     AmbiguousPath = "ambiguous_path", 400;
-    /// The request has not exactly one method and one path, or a header field whose name is no token (RFC 9110,
+    /// The request has not exactly one method, path and host, or a header field whose name is no token (RFC 9110,
     /// section 5.1).
     MalformedRequest = "malformed_request", 400;
 

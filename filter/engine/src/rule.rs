@@ -14,13 +14,22 @@ pub(crate) struct Target<'r> {
     pub(crate) path: NormalPath,
 }
 
+/// The authority of a request can be read in more than one way, or not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MalformedAuthority;
+
 impl<'r> Target<'r> {
-    pub(crate) fn new(method: &'r str, authority: &str, path: NormalPath) -> Self {
-        Self {
+    /// An empty authority is none.
+    pub(crate) fn new(
+        method: &'r str,
+        authority: &str,
+        path: NormalPath,
+    ) -> Result<Self, MalformedAuthority> {
+        Ok(Self {
             method,
-            host: host_of(authority),
+            host: host_of(authority).ok_or(MalformedAuthority)?,
             path,
-        }
+        })
     }
 
     /// The target as the most generous backend could read it.
@@ -33,15 +42,34 @@ impl<'r> Target<'r> {
     }
 }
 
-/// The host of `host`, `host:port` or `[address]:port` (RFC 3986, section 3.2).
-fn host_of(authority: &str) -> String {
-    let end = if authority.starts_with('[') {
-        authority.find(']').map_or(authority.len(), |bracket| bracket + 1)
-    } else {
-        authority.rfind(':').unwrap_or(authority.len())
+/// The host of `host`, `host:port` or `[address]:port` (RFC 9110, section 7.2); nothing for what else stands there, such as user
+/// information or two ports, of which backends make different hosts.
+fn host_of(authority: &str) -> Option<String> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (address, port) = rest.split_once(']')?;
+            (
+                authority.get(..address.len() + 2)?,
+                port.strip_prefix(':').or((port.is_empty()).then_some("")),
+            )
+        }
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, Some("")),
+        },
     };
-    let host = authority.get(..end).unwrap_or(authority);
-    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+    let is_port = port?.bytes().all(|byte| byte.is_ascii_digit());
+    let inner = host.trim_start_matches('[').trim_end_matches(']');
+    let is_host = if host.starts_with('[') {
+        inner
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
+    } else {
+        inner
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+    };
+    (is_port && is_host).then(|| host.trim_end_matches('.').to_ascii_lowercase())
 }
 
 /// Methods, hosts and paths; a request must fit all three.
@@ -129,19 +157,26 @@ impl Rule {
     /// Whether the rule speaks of this request. Methods are case-sensitive (RFC 9110, section 9.1).
     pub(crate) fn covers(&self, target: &Target<'_>) -> bool {
         let named = |methods: &Vec<String>| methods.iter().any(|own| own == target.method);
-        self.methods.as_ref().is_none_or(named) && self.covers_place(target)
+        let hosted = |hosts: &Vec<HostPattern>| hosts.iter().any(|pattern| pattern.matches(&target.host));
+        self.methods.as_ref().is_none_or(named)
+            && self.hosts.as_ref().is_none_or(hosted)
+            && self.covers_path(target)
     }
 
-    /// Whether a folded rule speaks of this folded target, the method in whatever case.
+    /// Whether a folded rule speaks of this folded target, the method in whatever case. A request without a host may be for
+    /// any.
     pub(crate) fn covers_loosely(&self, target: &Target<'_>) -> bool {
         let named = |methods: &Vec<String>| methods.iter().any(|own| own.eq_ignore_ascii_case(target.method));
-        self.methods.as_ref().is_none_or(named) && self.covers_place(target)
+        let hosted = |hosts: &Vec<HostPattern>| {
+            target.host.is_empty() || hosts.iter().any(|pattern| pattern.matches(&target.host))
+        };
+        self.methods.as_ref().is_none_or(named)
+            && self.hosts.as_ref().is_none_or(hosted)
+            && self.covers_path(target)
     }
 
-    fn covers_place(&self, target: &Target<'_>) -> bool {
-        let hosted = |hosts: &Vec<HostPattern>| hosts.iter().any(|pattern| pattern.matches(&target.host));
-        self.hosts.as_ref().is_none_or(hosted)
-            && self.paths.iter().any(|pattern| pattern.matches(&target.path))
+    fn covers_path(&self, target: &Target<'_>) -> bool {
+        self.paths.iter().any(|pattern| pattern.matches(&target.path))
     }
 }
 
@@ -149,7 +184,7 @@ impl HostPattern {
     fn parse(text: String, at: &str) -> Result<Self, ConfigError> {
         let name = text.strip_prefix("*.").unwrap_or(&text);
         let is_host = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'[' | b']' | b':');
-        if name.is_empty() || !name.bytes().all(is_host) || host_of(name) != name {
+        if name.is_empty() || !name.bytes().all(is_host) || host_of(name).as_deref() != Some(name) {
             let problem = "expected a host in lower case without a port, or \"*.\" and one";
             return Err(ConfigError::at(at, problem));
         }
@@ -187,7 +222,7 @@ mod tests {
     }
 
     fn target<'t>(method: &'t str, authority: &str, path: &str) -> Target<'t> {
-        Target::new(method, authority, NormalPath::parse(path).unwrap())
+        Target::new(method, authority, NormalPath::parse(path).unwrap()).unwrap()
     }
 
     #[wasm_bindgen_test(unsupported = test)]
@@ -217,6 +252,16 @@ mod tests {
         }
         let v6 = rule(json!({"methods": ["*"], "hosts": ["[::1]"], "paths": ["/**"]})).unwrap();
         assert!(v6.covers(&target("X", "[::1]:8443", "/")));
+        for authority in [
+            "u@h", "h:1:2", "h:x", "h/p", "h h", "[::1", "[::1]x", "[x]", "h#", "h\\x", "é",
+        ] {
+            let path = NormalPath::parse("/").unwrap();
+            assert_eq!(
+                Target::new("GET", authority, path).err(),
+                Some(MalformedAuthority),
+                "{authority}"
+            );
+        }
     }
 
     #[wasm_bindgen_test(unsupported = test)]
@@ -259,6 +304,16 @@ mod tests {
             .folded();
         assert!(deny.covers_loosely(&target("delete", "h", "/LOCKED;x/1").folded()));
         assert!(!deny.covers_loosely(&target("GET", "h", "/locked/1").folded()));
+        let deny = rule(json!({"methods": ["*"], "hosts": ["h.example"], "paths": ["/**"]}))
+            .unwrap()
+            .folded();
+        for authority in ["h.example", "H.EXAMPLE..:8443", ""] {
+            assert!(
+                deny.covers_loosely(&target("GET", authority, "/").folded()),
+                "{authority}"
+            );
+        }
+        assert!(!deny.covers_loosely(&target("GET", "other.example", "/").folded()));
     }
 
     #[wasm_bindgen_test(unsupported = test)]

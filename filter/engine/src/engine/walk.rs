@@ -139,7 +139,11 @@ impl Engine {
             return Err(Reason::MalformedRequest.into());
         }
         let path = NormalPath::parse(target).map_err(|_| Reason::AmbiguousPath)?;
-        let target = Target::new(method, request.authority().unwrap_or_default(), path);
+        let authority = request.authority().unwrap_or_default();
+        let target = Target::new(method, authority, path).map_err(|_| {
+            steps.note(|| "the host of the request has no one reading".to_owned());
+            Reason::MalformedRequest
+        })?;
         steps.note(|| "the path has one reading".to_owned());
         if let Some(place) = self.public.iter().position(|rule| rule.covers(&target)) {
             steps.note(|| format!("public[{place}] covers the request"));
