@@ -1,6 +1,7 @@
 //! The command as a user runs it: what it reads, what it writes, and how it ends.
 
 mod example;
+mod observability;
 mod reference;
 
 use std::{
