@@ -25,8 +25,8 @@ use crate::{
 
 /// Verified tokens that one worker remembers.
 const VERIFIED_CAPACITY: usize = 1024;
-/// Refused tokens that one worker remembers.
-const REFUSED_CAPACITY: usize = 256;
+/// Refused tokens that one worker remembers: 2 MiB if all are as long as tokens may be.
+const REFUSED_CAPACITY: usize = 128;
 
 /// Decides about requests. One engine belongs to one worker and is not shared.
 #[derive(Debug)]

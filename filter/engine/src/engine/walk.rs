@@ -20,9 +20,6 @@ use crate::{
     Reason, Request,
 };
 
-/// The longest refused token that is remembered, in bytes.
-const REFUSED_LENGTH: usize = 4096;
-
 /// The header that names the Azure credential of the request's role; Envoy's routes select the cluster by it.
 const CREDENTIAL_HEADER: &str = "x-isthmus-credential";
 /// The header that says that nobody knows whose request it is; Envoy's routes select the cluster without a credential
@@ -301,7 +298,7 @@ impl Engine {
                 Ok(caller)
             }
             Err(Stop::Deny(reason, caller)) => {
-                if reason.is_final() && token.len() <= REFUSED_LENGTH {
+                if reason.is_final() {
                     self.refused.insert(token, Rc::new(Refusal { reason, at: now }));
                 }
                 Err(Stop::Deny(reason, caller))
