@@ -191,11 +191,8 @@ impl Run<'_> {
             tokens.any(|token| self.holds(token))
         };
         let authority = self.request.authority().unwrap_or_default().to_ascii_lowercase();
-        let host = authority
-            .split(':')
-            .next()
-            .unwrap_or_default()
-            .trim_end_matches('.');
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        let host = host.split(':').next().unwrap_or_default().trim_end_matches('.');
         let asked_for = self.request.headers.all("x-isthmus-assume-role").next();
         let asked = asked_for.is_none_or(|asked| asked == role.as_bytes());
         asked
@@ -207,7 +204,9 @@ impl Run<'_> {
                 "operator" => {
                     let folded = path.to_ascii_lowercase();
                     let locked = folded == "/storage/locked" || folded.starts_with("/storage/locked/");
-                    let denied = method.eq_ignore_ascii_case("DELETE") && locked || host == "vault.example";
+                    // Without a host it could be any.
+                    let no_host = host.is_empty() || host == "vault.example";
+                    let denied = method.eq_ignore_ascii_case("DELETE") && locked || no_host;
                     has("{operator}") && below("/storage") && !denied
                 }
                 "partner" => has("{partner}") && ["GET", "POST"].contains(&method) && below("/partner"),
