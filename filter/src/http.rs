@@ -71,7 +71,9 @@ impl HttpFilter {
         }
         let mut worker = self.worker.try_borrow_mut().map_err(|_| HostError)?;
         let trailers = HeaderBuffer::of_trailers()?;
-        for name in worker.engine()?.forged_trailers(Headers(&trailers.fields()?)) {
+        let fields = trailers.fields()?;
+        let forged = worker.engine()?.forged_trailers(Headers(&fields));
+        for name in forged.map_err(|_| HostError)? {
             host::remove_request_trailer(&name)?;
         }
         Ok(Action::Continue)

@@ -139,7 +139,9 @@ impl SharedKeys {
 /// Looks whether another worker has newer keys than those of the time `known`, or has failed.
 pub(crate) fn news(address: &str, known: Option<UnixMillis>, now: UnixMillis) -> Result<News, HostError> {
     let (state, _) = read_state(address)?;
-    if state.fetched_at > known.unwrap_or_default() {
+    // What was fetched in the future was fetched before the clock was set back: taken each time anew, it would be fetched anew
+    // each time, too.
+    if state.fetched_at > known.unwrap_or_default() && state.fetched_at <= now {
         let record = host::shared(&keys_key(address))?.0.ok_or(HostError)?;
         return SharedKeys::decode(&record).map(News::Keys).ok_or(HostError);
     }

@@ -90,11 +90,13 @@ impl Run<'_> {
         let mut engine = Engine::new(configuration).expect("a configuration of this target");
         let decision = engine.decide(&self.request, NOW);
         self.check_records(&mut engine, &decision);
-        let trailers = engine.forged_trailers(self.request.headers);
-        for (name, _) in self.request.headers.iter() {
-            let ours = self.is_ours(name) || self.carries_credential(name);
-            let shown = String::from_utf8_lossy(name);
-            assert!(!ours || names(&trailers, name), "the trailer {shown:?} stays");
+        // What has a name that cannot be taken away does not go on at all.
+        if let Ok(trailers) = engine.forged_trailers(self.request.headers) {
+            for (name, _) in self.request.headers.iter() {
+                let ours = self.is_ours(name) || self.carries_credential(name);
+                let shown = String::from_utf8_lossy(name);
+                assert!(!ours || names(&trailers, name), "the trailer {shown:?} stays");
+            }
         }
         match decision {
             Decision::Allow(allowed) => {

@@ -1,6 +1,8 @@
 //! The configuration as it is written: JSON, every field known, no name twice. [`Config::parse`] only reads it; the
 //! modules that own an idea (provider, role …) compile their part into valid types and name the path of what is wrong.
 //!
+//! What may hold a key has no `Debug`: key sets in line may be symmetric.
+//!
 //! The descriptions here are those of the JSON Schema that `isthmus schema filter` prints.
 
 use std::fmt;
@@ -37,7 +39,7 @@ impl ConfigError {
 }
 
 /// The configuration of the Isthmus filter: Envoy's `configuration`, Istio's `pluginConfig`.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct Config {
@@ -105,7 +107,7 @@ pub(crate) enum CryptoMode {
 }
 
 /// An identity provider.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct ProviderConfig {
@@ -157,7 +159,7 @@ pub(crate) enum Preset {
 }
 
 /// Where the keys come from: `inline`, or `cluster` with one of `uri` and `discovery`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct JwksConfig {

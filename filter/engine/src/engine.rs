@@ -287,10 +287,14 @@ impl Engine {
     }
 
     /// The names among `trailers` that only this filter may set, as they stand there: they are taken away from a
-    /// request that passes, as they are from its header.
-    pub fn forged_trailers(&self, trailers: Headers<'_>) -> Vec<String> {
-        self.forwarding
-            .forged(trailers, &self.token_sources, Keep::Nothing)
+    /// request that passes, as they are from its header. An error if one cannot be taken away: the request may not go on.
+    pub fn forged_trailers(&self, trailers: Headers<'_>) -> Result<Vec<String>, Reason> {
+        if !trailers.have_plain_names() {
+            return Err(Reason::MalformedRequest);
+        }
+        Ok(self
+            .forwarding
+            .forged(trailers, &self.token_sources, Keep::Nothing))
     }
 
     /// A key may have been taken away because it was stolen, or have come that a refused token was signed with: all

@@ -59,8 +59,8 @@ impl Forwarding {
         self.claim_headers.iter().filter_map(field).collect()
     }
 
-    /// What must be done to a request so that it carries no credential in any of these places, but for the one in
-    /// `kept`, and no field that only the filter may set.
+    /// What must be done to a request so that it carries no credential in any of these places, but for those in
+    /// `keep`, and no field that only the filter may set.
     pub(crate) fn strip(&self, headers: Headers<'_>, sources: &[Source], keep: Keep<'_>) -> Stripped {
         let goes =
             |source: &&Source| keep == Keep::Nothing || matches!(keep, Keep::Only(kept) if kept != *source);
@@ -71,7 +71,8 @@ impl Forwarding {
     }
 
     /// The names, as they stand there, of every field that only the filter may set, in any spelling that a backend
-    /// could read as the same name, and of every field that carries a credential, but for those in `keep`.
+    /// could read as the same name, and of every field that carries a credential, but for those in `keep`. The fields'
+    /// names must be plain.
     pub(crate) fn forged(&self, headers: Headers<'_>, sources: &[Source], keep: Keep<'_>) -> Vec<String> {
         let is_forged = |name: &[u8]| {
             let spelt = canonical(name);
@@ -90,7 +91,7 @@ impl Forwarding {
         let mut names: Vec<String> = headers
             .iter()
             .filter(|(name, _)| is_forged(name))
-            .map(|(name, _)| String::from_utf8_lossy(name).into_owned())
+            .filter_map(|(name, _)| String::from_utf8(name.to_vec()).ok())
             .collect();
         names.sort_unstable();
         names.dedup();

@@ -12,6 +12,12 @@ impl<'a> Headers<'a> {
         self.0.iter().copied()
     }
 
+    /// Whether every name is of the characters that a name can have (RFC 9110, section 5.1, as far as ASCII goes). Another one could
+    /// be the filter's own to a backend, and cannot be taken away by its name.
+    pub(crate) fn have_plain_names(self) -> bool {
+        self.iter().all(|(name, _)| name.is_ascii())
+    }
+
     /// The values of every field with this name.
     pub fn all(self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.iter()

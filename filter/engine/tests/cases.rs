@@ -103,6 +103,11 @@ fn trailers_lose_the_names_that_headers_lose() {
         (b"authorization", b"Bearer x"),
         (b"x-checksum", b"1"),
     ];
-    let forged = engine.forged_trailers(Headers(&trailers));
+    let forged = engine.forged_trailers(Headers(&trailers)).expect("plain names");
     assert_eq!(forged, ["authorization", "x-user", "x_isthmus_role"]);
+    let hidden: [(&[u8], &[u8]); 1] = [(b"x-user\xff", b"mallory")];
+    assert!(
+        engine.forged_trailers(Headers(&hidden)).is_err(),
+        "what cannot be taken away"
+    );
 }

@@ -130,8 +130,7 @@ impl Engine {
             steps.note(|| "the request has not exactly one method and one path".to_owned());
             return Err(Reason::MalformedRequest.into());
         };
-        // Such a name could be one of ours to a backend, and cannot be taken away by its name.
-        if !request.headers.iter().all(|(name, _)| name.is_ascii()) {
+        if !request.headers.have_plain_names() {
             steps.note(|| "the name of a header field is no token".to_owned());
             return Err(Reason::MalformedRequest.into());
         }
